@@ -1,0 +1,155 @@
+// Package cli is the command line: it turns flags and environment into the options of
+// [bittern/cmd/internal/app] and errors into exit codes, and does nothing else.
+//
+// Each command is a constructor that binds its flags to an options struct and calls one function of
+// app. Rules that hold for all of them live in one place each: the exit code in exit.go, the
+// BITTERN_* environment in environ.go, the syntax of sizes and durations in values.go.
+// What a command prints, other than help, is printed by app.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"bittern/cmd/internal/app"
+)
+
+// env is the world a command runs in; tests give their own.
+type env struct {
+	app.Streams
+	Getenv func(string) (string, bool) // as os.LookupEnv
+}
+
+// Main runs bittern with the process's own streams and signals, and returns its exit code.
+func Main(args []string) int {
+	// A reader that has gone away must not kill a download: writes then fail with EPIPE.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
+	signals := make(chan os.Signal, 2) // our own channel: the exit code tells SIGINT from SIGTERM
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		sig := <-signals
+		end(app.SignalError{Sig: sig})
+		signal.Stop(signals) // a second Ctrl-C kills at once
+	}()
+	return run(ctx, env{
+		Streams: app.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
+		Getenv:  os.LookupEnv,
+	}, args)
+}
+
+// run executes one command line and reports how it failed: in one line on stderr, unless -qq.
+func run(ctx context.Context, e env, args []string) (code int) {
+	root := newRoot(e)
+	root.SetArgs(args)
+	cmd, err := execute(ctx, root)
+	if err == nil {
+		return exitOK
+	}
+	// A signal ends a command in many ways (a read cancelled, a context error); they are one.
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	code = exitCode(err)
+	if bug, ok := errors.AsType[*app.BugError](err); ok {
+		fmt.Fprintf(e.Err, "%s\n", bug.Stack)
+	}
+	if code == exitBug || quietness(cmd) < 2 {
+		fmt.Fprintf(e.Err, "bittern: %s\n", oneLine(err.Error()))
+	}
+	return code
+}
+
+// execute runs the command; a panic in it becomes a [app.BugError].
+func execute(ctx context.Context, root *cobra.Command) (cmd *cobra.Command, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &app.BugError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return root.ExecuteContextC(ctx)
+}
+
+// oneLine makes an error one line: some that libraries give have several.
+func oneLine(s string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", " ")), " ")
+}
+
+// quietness is how many -q the command was given; a command line that could not be parsed has none.
+func quietness(cmd *cobra.Command) int {
+	if cmd == nil {
+		return 0
+	}
+	n, err := cmd.Flags().GetCount("quiet")
+	if err != nil { // a command without the flag
+		return 0
+	}
+	return n
+}
+
+// newRoot builds the whole command tree.
+func newRoot(e env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bittern",
+		Short: "Download, serve, make and check torrents",
+		Long: "bittern is to BitTorrent what curl -O is to HTTP: one command, one torrent,\n" +
+			"an honest exit code.\n\n" +
+			"Every flag may also be set in the environment: --piece-length as BITTERN_PIECE_LENGTH;\n" +
+			"a flag that may be repeated takes values separated by blanks.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noSuchCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if v, err := cmd.Flags().GetBool("version"); err == nil && v {
+				_, err := fmt.Fprintln(e.Out, versionLine())
+				return err
+			}
+			return usage(cmd.CommandPath(), errors.New("no command given"))
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnviron(cmd, e.Getenv) },
+	}
+	root.Flags().BoolP("version", "V", false, "print the version")
+	root.SuggestionsMinimumDistance = 2
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath(), err) })
+	root.AddCommand(newVersion(e))
+	asUsage(root)
+	return root
+}
+
+// asUsage makes every complaint about a command's arguments a usage error.
+func asUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage(cmd.CommandPath(), err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		asUsage(sub)
+	}
+}
+
+// noSuchCommand refuses arguments of the root command, naming commands that look alike.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(like, " or "))
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
