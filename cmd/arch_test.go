@@ -190,7 +190,7 @@ func check(file string, src []byte) (complaints []string) {
 			continue
 		}
 		if !mayImport(pkg, r, imp, test) {
-			say(spec.Pos(), "%s may not import %s", pkg, imp)
+			say(spec.Pos(), "%s may not import %s", pkg, strings.TrimPrefix(imp, module+"/"))
 		}
 		if r.pure && !test && spec.Name != nil && spec.Name.Name == "." {
 			say(spec.Pos(), "a pure package imports %s without a name, which hides its uses", imp)
