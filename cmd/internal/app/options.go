@@ -1,0 +1,66 @@
+package app
+
+import (
+	"net/netip"
+	"time"
+
+	"bittern/cmd/internal/ui"
+)
+
+// A Shown says how much a long-running command tells, and where.
+type Shown struct {
+	Mode    ui.Mode // how progress is shown
+	JSON    bool    // events on stdout instead of the result
+	Quiet   int     // 1: only errors, 2: nothing
+	Verbose int     // 1: what happens, 2: to every peer
+	Log     string  // a file that gets the log too, in full; "" for none
+}
+
+// A Network says how to reach peers, and how to be reached.
+type Network struct {
+	Port, PortEnd int        // listen port, or the first and last of a range; 0, 0 means any
+	Interface     netip.Addr // listen on it and connect from it; the zero Addr means any
+	Only4, Only6  bool       // one address family only; not both
+	MaxPeers      int        // connections; 0 means 80
+	Trackers      []string   // more announce URLs, each a tier of its own
+	NoTrackers    bool       // not even the torrent's
+	Peers         []string   // HOST:PORT to connect to
+}
+
+// A SeedUntil says how long to upload after completion; the first condition that is met counts.
+type SeedUntil struct {
+	Forever bool
+	Ratio   float64       // uploaded / size; 0 means no such condition
+	Time    time.Duration // 0 means no such condition
+}
+
+// GetOptions are what `get` can be told.
+type GetOptions struct {
+	Source     string // path, "-", or http(s) URL of a .torrent
+	Dir        string // target folder; "" means the current one
+	Output     string // new name of the file or root folder; "" keeps the torrent's
+	Select     string // files to download, as metainfo.Select reads it; "" means all
+	Exclude    string // files not to download
+	List       bool   // list the files and end
+	Overwrite  bool   // adopt files in the way
+	Sequential bool   // pieces in order
+
+	MaxTime      time.Duration // give up; 0 means never
+	StallTimeout time.Duration // give up when no content byte came for so long; 0 means never
+
+	Network
+	SeedUntil
+	Shown
+}
+
+// SeedOptions are what `seed` can be told.
+type SeedOptions struct {
+	Source       string // as for get, or a file or folder to make a torrent of
+	Dir          string // where the content is; "" means the current folder
+	Output       string // its name there, if it is not the torrent's
+	ServeTracker string // address for the embedded tracker; "" means none
+
+	Network
+	SeedUntil
+	Shown
+}
