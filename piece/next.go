@@ -1,0 +1,224 @@
+package piece
+
+const (
+	// endgameShare: a peer takes part in endgame once at most this part of the blocks asked
+	// of it in one call are still in flight to it. Before, what it would send twice would
+	// only delay what it alone was asked for.
+	endgameShare = 8
+	// endgameBatch is how many blocks in flight to others a peer is asked for at once, at
+	// least; above, a quarter of them. So one that stands still is caught up with in a few
+	// round trips, and little is sent twice among equals.
+	endgameBatch, endgamePart = 16, 4
+)
+
+// A claim is what a peer may take of an open piece with free blocks, the best first.
+type claim uint8
+
+const (
+	owns   claim = iota // go on with its own
+	adopts              // nobody's, or a slow peer's that it shares
+	takes               // a slow peer's that becomes its own; only if nothing is untouched
+	helps               // another owner's; only if nothing is untouched
+	nothing
+)
+
+// Next appends to dst up to n blocks to ask of p now, in the order to ask them, and counts them
+// in flight to p until Received, Return, ReturnAll or Leave. It returns fewer when p has no more to
+// be asked for at present. fast says whether p is among those quick enough to own pieces.
+//
+// No block is given twice for one peer while it is in flight. Nothing is allocated unless
+// more pieces are open, or dst needs more room, than ever before.
+func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
+	if p.slot == 0 || n <= 0 {
+		return dst
+	}
+	if p.fast != fast {
+		p.fast = fast
+		s.epoch++ // what it owns is open to others, or no longer
+	}
+	if !s.Interesting(p) || p.dry == s.stamp() {
+		return dst
+	}
+	inFlight, room := p.asked, n
+	for room > 0 {
+		o, c := s.choose(p)
+		if o == nil {
+			break
+		}
+		if c < helps {
+			dst, room = s.take(p, o, room, dst)
+			continue
+		}
+		// Leave the owner half; it asks from the other end.
+		got := min(room, (o.free+1)/2)
+		return s.takeBack(p, o, got, dst)
+	}
+	if room > 0 && s.Endgame() {
+		if inFlight > n/endgameShare {
+			return dst
+		}
+		batch := min(room, max(endgameBatch, (s.asked-p.asked)/endgamePart))
+		var rest int
+		if dst, rest = s.duplicate(p, batch, dst); rest == 0 {
+			return dst
+		}
+	}
+	if room > 0 && len(p.excluded) == 0 {
+		p.dry = s.stamp()
+	}
+	return dst
+}
+
+// stamp returns the state in which a peer that finds nothing now need not look again. Between
+// two equal stamps pieces were only opened, asked, stored and verified, all of which take
+// away; what gives (a block or piece free again, an owner grown slow) begins a new epoch, and
+// what concerns one peer alone clears its stamp. The rule for excluded pieces depends on other
+// peers, so a peer with such gets none.
+func (s *Scheduler) stamp() stamp { return stamp{s.epoch, s.Endgame()} }
+
+// take asks p for up to n free blocks of o from the front, p owning o unless it shares it. It
+// returns how many of n are left.
+func (s *Scheduler) take(p *Peer, o *open, n int, dst []Block) ([]Block, int) {
+	if o.owner == nil || o.owner != p && p.fast {
+		s.own(o, p)
+	}
+	p.current = o
+	for ; n > 0 && o.free > 0; n-- {
+		k := o.front()
+		s.ask(p, o, k)
+		dst = append(dst, s.layout.BlockAt(o.piece, k))
+	}
+	return dst, n
+}
+
+// takeBack asks p for n free blocks of o from the back, o keeping its owner.
+func (s *Scheduler) takeBack(p *Peer, o *open, n int, dst []Block) []Block {
+	for range n {
+		k := o.back()
+		s.ask(p, o, k)
+		dst = append(dst, s.layout.BlockAt(o.piece, k))
+	}
+	return dst
+}
+
+// choose returns the open piece to take blocks of next, opening one if that is best, and by what
+// claim. It returns nil if p has no free block to offer.
+func (s *Scheduler) choose(p *Peer) (*open, claim) {
+	if o := p.current; o != nil && o.loose >= 0 && !s.sequential {
+		if c := s.claim(p, o); c <= adopts {
+			return o, c
+		}
+	}
+	var best *open
+	bestClaim := nothing
+	for _, o := range s.loose {
+		c := s.claim(p, o)
+		if c < bestClaim || c == bestClaim && c < nothing && s.before(o, best, c) {
+			best, bestClaim = o, c
+		}
+	}
+	if bestClaim <= adopts {
+		return best, bestClaim
+	}
+	if i, ok := s.pick(p); ok {
+		return s.open(i), owns
+	}
+	return best, bestClaim
+}
+
+// before reports whether a comes before b, both of which a peer may take by claim c: what is
+// nearest to its end is finished first, but help goes to what has most left.
+func (s *Scheduler) before(a, b *open, c claim) bool {
+	switch {
+	case s.sequential:
+		return a.piece < b.piece
+	case c <= adopts:
+		return a.free < b.free
+	}
+	return a.free > b.free
+}
+
+// claim returns by what right p takes blocks of o, which has some free and is wanted.
+func (s *Scheduler) claim(p *Peer, o *open) claim {
+	if !s.may(p, o.piece) {
+		return nothing
+	}
+	switch q := o.owner; {
+	case q == p:
+		return owns
+	case q == nil:
+		if o.suspect && o.asked[0] > p.inFlight(o) {
+			return nothing // one peer at a time
+		}
+		return adopts
+	case q.fast:
+		if o.suspect {
+			return nothing
+		}
+		return helps
+	case p.fast:
+		return takes
+	case o.suspect:
+		return nothing
+	}
+	return adopts
+}
+
+// may reports whether p has piece i and is not barred from it.
+func (s *Scheduler) may(p *Peer, i int) bool { return p.has(i) && !s.barred(p, i) }
+
+// pick returns the untouched piece to open for p.
+func (s *Scheduler) pick(p *Peer) (int, bool) {
+	switch {
+	case s.sequential:
+		return s.rarity.lowest(p, s.may)
+	case s.have.Count() < randomFirst:
+		return s.rarity.random(p, s.rng, s.may)
+	}
+	return s.rarity.rarest(p, s.rng, s.may)
+}
+
+// duplicate asks p for up to n blocks that are in flight to others: first those asked of one
+// slow peer alone, then those of one peer, then of two. It returns how many of n are left.
+func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) ([]Block, int) {
+	for _, pass := range [...]struct {
+		askers int
+		slow   bool
+	}{{1, true}, {1, false}, {2, false}} {
+		for _, o := range s.opens {
+			if n == 0 {
+				return dst, 0
+			}
+			if o.wanted && o.asked[pass.askers] > 0 && s.mayRepeat(p, o) {
+				dst, n = s.repeat(p, o, pass.askers, pass.slow, n, dst)
+			}
+		}
+	}
+	return dst, n
+}
+
+// mayRepeat reports whether p may be asked for blocks of o that are in flight to others.
+func (s *Scheduler) mayRepeat(p *Peer, o *open) bool {
+	if o.suspect && (!p.fast || o.owner != nil && o.owner.fast) {
+		return false
+	}
+	return o.asked[0] > p.inFlight(o) && s.may(p, o.piece)
+}
+
+// repeat asks p for up to n blocks of o that have the given number of askers, none of them p,
+// and slow ones only if slow is set. It begins at the back, which the others come to last.
+func (s *Scheduler) repeat(p *Peer, o *open, askers int, slow bool, n int, dst []Block) ([]Block, int) {
+	for k := len(o.blocks) - 1; k >= 0 && n > 0 && o.asked[askers] > 0; k-- {
+		b := &o.blocks[k]
+		if b[0] == 0 || b[0] == stored || b.askers() != askers || b.asks(p.slot) {
+			continue
+		}
+		if slow && s.peers[b[0]].fast {
+			continue
+		}
+		s.ask(p, o, k)
+		dst = append(dst, s.layout.BlockAt(o.piece, k))
+		n--
+	}
+	return dst, n
+}

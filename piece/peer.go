@@ -1,0 +1,304 @@
+package piece
+
+import "slices"
+
+// A Peer is a peer as its [Scheduler] sees it: what it has, which pieces it owns, what it was
+// asked. It is made by [Scheduler.Join] and of no use after [Scheduler.Leave].
+type Peer struct {
+	slot     uint16   // index in Scheduler.peers, never 0; 0 after it has left
+	all      bool     // it has every piece, and have is not used
+	fast     bool     // as of the last Next
+	have     Bitfield // made with the first piece
+	interest int      // unless all: wanted pieces it has that are not verified
+	asked    int      // blocks in flight
+	works    []work   // oldest first
+	current  *open    // where it last took a block; only a hint, the record may be another piece's now
+	excluded []uint32 // pieces not to ask it for, few
+	dry      stamp    // when there was nothing to ask it for
+}
+
+// A work is an open piece that a peer owns or has blocks in flight of.
+type work struct {
+	open *open
+	n    int // blocks in flight
+}
+
+// A stamp names a state of the scheduler in which a peer found nothing to do. Until one of its
+// fields changes, nothing can have come up for that peer; see Scheduler.stamp.
+type stamp struct {
+	epoch   uint64
+	endgame bool
+}
+
+func (p *Peer) has(i int) bool {
+	return p.all || p.have.n != 0 && p.have.Has(i)
+}
+
+// word returns word w of the peer's pieces.
+func (p *Peer) word(w int) uint64 {
+	switch {
+	case p.all:
+		return 1<<64 - 1
+	case p.have.n == 0:
+		return 0
+	}
+	return p.have.word(w)
+}
+
+// find returns the index in works of o, or -1.
+func (p *Peer) find(o *open) int {
+	for k := range p.works { // answers come in order, so o is mostly the first
+		if p.works[k].open == o {
+			return k
+		}
+	}
+	return -1
+}
+
+// inFlight returns how many blocks of o were asked of p.
+func (p *Peer) inFlight(o *open) int {
+	if k := p.find(o); k >= 0 {
+		return p.works[k].n
+	}
+	return 0
+}
+
+// ask counts one more block of o in flight.
+func (p *Peer) ask(o *open) {
+	k := len(p.works) - 1
+	if k < 0 || p.works[k].open != o { // mostly the last
+		if k = p.find(o); k < 0 {
+			k = len(p.works)
+			p.works = append(p.works, work{open: o})
+		}
+	}
+	p.works[k].n++
+	p.asked++
+}
+
+// unask counts n blocks of o in flight less.
+func (p *Peer) unask(o *open, n int) {
+	k := p.find(o)
+	p.works[k].n -= n
+	p.asked -= n
+	p.tidy(k)
+}
+
+// tidy removes entry k of works if it says nothing.
+func (p *Peer) tidy(k int) {
+	if k >= 0 && p.works[k].n == 0 && p.works[k].open.owner != p {
+		p.works = slices.Delete(p.works, k, k+1)
+	}
+}
+
+// Join adds a peer that has nothing yet. There is room for 65,534 at a time.
+func (s *Scheduler) Join() *Peer {
+	p := &Peer{}
+	slot := 1
+	for slot < len(s.peers) && s.peers[slot] != nil {
+		slot++
+	}
+	if slot == len(s.peers) {
+		s.peers = append(s.peers, nil)
+	}
+	if slot >= stored {
+		panic("piece: too many peers")
+	}
+	p.slot = uint16(slot)
+	s.peers[slot] = p
+	return p
+}
+
+// Leave removes p: what it has is no longer available from it and what it was asked is free for
+// others. A second Leave does nothing.
+func (s *Scheduler) Leave(p *Peer) {
+	if p.slot == 0 {
+		return
+	}
+	s.ReturnAll(p)
+	s.forget(p)
+	s.peers[p.slot] = nil
+	*p = Peer{}
+	s.epoch++ // pieces it was excluded from may have nobody else now
+}
+
+// forget takes all that p has out of the availability.
+func (s *Scheduler) forget(p *Peer) {
+	switch {
+	case p.all:
+		s.base--
+	case p.have.n != 0 && p.have.Full():
+		s.rarity.allDown()
+	default:
+		for i := range p.have.All() {
+			s.rarity.down(i)
+		}
+	}
+	p.all, p.have, p.interest = false, Bitfield{}, 0
+}
+
+// Have says that p has piece i.
+func (s *Scheduler) Have(p *Peer, i int) {
+	s.layout.check(i)
+	if p.slot == 0 || p.has(i) {
+		return
+	}
+	if p.have.n == 0 {
+		p.have = NewBitfield(s.layout.Pieces())
+	}
+	p.have.Set(i)
+	s.rarity.up(i)
+	if s.lacks(i) {
+		p.interest++
+	}
+	p.dry = stamp{}
+}
+
+// HaveSet says that p has the pieces of b, which must have the layout's length, besides those
+// it has already. The scheduler keeps no part of b.
+func (s *Scheduler) HaveSet(p *Peer, b Bitfield) {
+	if b.Len() != s.layout.Pieces() {
+		panic("piece: bitfield of another layout")
+	}
+	if b.Full() {
+		s.HaveAll(p)
+		return
+	}
+	for i := range b.All() {
+		s.Have(p, i)
+	}
+}
+
+// HaveAll says that p has every piece. It touches none of them.
+func (s *Scheduler) HaveAll(p *Peer) {
+	if p.slot == 0 || p.all {
+		return
+	}
+	s.forget(p)
+	p.all = true
+	s.base++
+	p.dry = stamp{}
+}
+
+// Lost says that p no longer has piece i (BEP 54). What it was asked of the piece is free for
+// others.
+func (s *Scheduler) Lost(p *Peer, i int) {
+	s.layout.check(i)
+	if p.slot == 0 || !p.has(i) {
+		return
+	}
+	if o := s.opened(i); o != nil {
+		s.withdraw(p, o)
+	}
+	if p.all { // happens once a peer: from here on it is counted piece by piece
+		p.have = NewBitfield(s.layout.Pieces())
+		p.have.setAll()
+		p.all, p.interest = false, s.lacking
+		s.base--
+		s.rarity.allUp()
+	}
+	p.have.Clear(i)
+	s.rarity.down(i)
+	if s.lacks(i) {
+		p.interest--
+	}
+	s.epoch++
+}
+
+// Has reports whether p has piece i.
+func (s *Scheduler) Has(p *Peer, i int) bool {
+	s.layout.check(i)
+	return p.has(i)
+}
+
+// PeerCount returns the number of pieces p has.
+func (s *Scheduler) PeerCount(p *Peer) int {
+	if p.all {
+		return s.layout.Pieces()
+	}
+	return p.have.Count()
+}
+
+// Interesting reports whether p has a wanted piece that is not verified here, which is what an
+// interested message states (BEP 3).
+func (s *Scheduler) Interesting(p *Peer) bool {
+	if p.all {
+		return s.lacking > 0
+	}
+	return p.interest > 0
+}
+
+// Exclude says that p is not to be asked for piece i again, because it sent a failed one,
+// unless no other peer has it. What it was asked of the piece is free for others.
+func (s *Scheduler) Exclude(p *Peer, i int) {
+	s.layout.check(i)
+	if p.slot == 0 || slices.Contains(p.excluded, uint32(i)) {
+		return
+	}
+	p.excluded = append(p.excluded, uint32(i))
+	s.epoch++ // others excluded may be all that is left
+	if o := s.opened(i); o != nil {
+		s.withdraw(p, o)
+	}
+}
+
+// barred reports whether p is excluded from piece i and another peer is not.
+func (s *Scheduler) barred(p *Peer, i int) bool {
+	if len(p.excluded) == 0 || !slices.Contains(p.excluded, uint32(i)) {
+		return false
+	}
+	return slices.ContainsFunc(s.peers, func(q *Peer) bool {
+		return q != nil && q.has(i) && !slices.Contains(q.excluded, uint32(i))
+	})
+}
+
+// Return says that the request of b to p is gone: choked, rejected, timed out. The block is
+// free for others. Nothing happens if the block was stored meanwhile or never asked of p.
+func (s *Scheduler) Return(p *Peer, b Block) {
+	s.checkBlock(b)
+	o := s.opened(int(b.Piece))
+	if o == nil || p.slot == 0 {
+		return
+	}
+	n := s.layout.Number(b)
+	if !o.blocks[n].asks(p.slot) {
+		return
+	}
+	s.unask(p, o, n)
+	p.unask(o, 1)
+	s.disown(p, o)
+	s.settle(o)
+}
+
+// ReturnAll says that all requests to p are gone, as a choke without the fast extension means.
+func (s *Scheduler) ReturnAll(p *Peer) {
+	for len(p.works) > 0 {
+		s.withdraw(p, p.works[len(p.works)-1].open)
+	}
+}
+
+// withdraw ends all that p has to do with o.
+func (s *Scheduler) withdraw(p *Peer, o *open) {
+	k := p.find(o)
+	if k < 0 {
+		return
+	}
+	left := p.works[k].n
+	for n := 0; left > 0; n++ {
+		if o.blocks[n].asks(p.slot) {
+			s.unask(p, o, n)
+			left--
+		}
+	}
+	p.unask(o, p.works[k].n)
+	s.disown(p, o)
+	s.settle(o)
+}
+
+// disown leaves o to others if p owns it. They may find something to do now.
+func (s *Scheduler) disown(p *Peer, o *open) {
+	if o.owner == p {
+		s.own(o, nil)
+	}
+	s.epoch++
+}

@@ -1,0 +1,236 @@
+package piece
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+)
+
+// A rarity keeps the untouched pieces (wanted, missing, no block asked or stored) sorted by
+// how many peers have them, so that the rarest is found without a search and a change of one
+// piece's availability is one swap.
+//
+// order holds buckets of equal availability, the most available first, so that the rarest
+// stand at the end: removing one of those crosses few boundaries. Order within a bucket means
+// nothing; ties are broken by looking at a random element, never by a shuffle.
+//
+// Peers that have every piece are not counted here: they change no comparison.
+type rarity struct {
+	avail []uint16 // by piece: peers that have it and not everything
+	order []uint32 // untouched pieces; bucket a is order[first[a]:end(a)]
+	first []int32  // by availability; the last entries may be of empty buckets
+	// place says where each piece is: its position in order, or elsewhere, or for an open
+	// piece what slotPlace gives.
+	place []int32
+	in    Bitfield // the pieces in order, to intersect with a peer's
+	low   int      // no word of in below this one has a bit
+}
+
+// elsewhere is the place of a piece that is neither untouched nor open: verified or unwanted.
+const elsewhere = -1
+
+// slotPlace is the place of an open piece whose record stands in a slot, and placeSlot its inverse.
+func slotPlace(slot int32) int32  { return -2 - slot }
+func placeSlot(place int32) int32 { return -2 - place }
+
+func newRarity(n int) rarity {
+	r := rarity{
+		avail: make([]uint16, n),
+		order: make([]uint32, n),
+		first: []int32{0},
+		place: make([]int32, n),
+		in:    NewBitfield(n),
+	}
+	for i := range n {
+		r.order[i], r.place[i] = uint32(i), int32(i)
+	}
+	r.in.setAll()
+	return r
+}
+
+// end returns where bucket a ends in order.
+func (r *rarity) end(a int) int32 {
+	if a == 0 {
+		return int32(len(r.order))
+	}
+	return r.first[a-1]
+}
+
+// put stores piece i at position at of order.
+func (r *rarity) put(at int32, i uint32) {
+	r.order[at], r.place[i] = i, at
+}
+
+// insert makes piece i, which stands elsewhere, untouched.
+func (r *rarity) insert(i int) {
+	hole := int32(len(r.order))
+	r.order = append(r.order, 0) // never beyond the capacity newRarity gave it
+	for a := range int(r.avail[i]) {
+		// Bucket a moves right by one: its first element goes to its far end.
+		if r.first[a] != hole {
+			r.put(hole, r.order[r.first[a]])
+		}
+		hole = r.first[a]
+		r.first[a]++
+	}
+	r.put(hole, uint32(i))
+	r.in.Set(i)
+	r.low = min(r.low, i/64)
+}
+
+// remove takes the untouched piece i out; its place is then elsewhere.
+func (r *rarity) remove(i int) {
+	hole := r.place[i]
+	for a := int(r.avail[i]); a >= 0; a-- {
+		last := r.end(a) - 1
+		if last != hole {
+			r.put(hole, r.order[last])
+		}
+		hole = last
+		if a > 0 {
+			r.first[a-1]--
+		}
+	}
+	r.order = r.order[:hole]
+	r.place[i] = elsewhere
+	r.in.Clear(i)
+}
+
+// up says that one more peer has piece i.
+func (r *rarity) up(i int) {
+	a := int(r.avail[i])
+	r.avail[i]++
+	if a+1 == len(r.first) {
+		r.first = append(r.first, 0)
+	}
+	if at := r.place[i]; at >= 0 {
+		other := r.order[r.first[a]]
+		r.put(at, other)
+		r.put(r.first[a], uint32(i))
+		r.first[a]++
+	}
+}
+
+// down says that one peer less has piece i.
+func (r *rarity) down(i int) {
+	a := int(r.avail[i])
+	r.avail[i]--
+	if at := r.place[i]; at >= 0 {
+		r.first[a-1]--
+		other := r.order[r.first[a-1]]
+		r.put(at, other)
+		r.put(r.first[a-1], uint32(i))
+	}
+}
+
+// allUp says that one more peer has every piece: no piece changes its rank.
+func (r *rarity) allUp() {
+	for i := range r.avail {
+		r.avail[i]++
+	}
+	r.first = slices.Insert(r.first, 0, int32(len(r.order)))
+}
+
+// allDown says that one peer less has every piece, one of those counted here.
+func (r *rarity) allDown() {
+	for i := range r.avail {
+		r.avail[i]--
+	}
+	r.first = slices.Delete(r.first, 0, 1)
+}
+
+// held returns how many untouched pieces are had by some peer that has not everything.
+func (r *rarity) held() int { return int(r.first[0]) }
+
+// rarest returns an untouched piece of p that may agrees to, of those the least available, a
+// random one among equals.
+func (r *rarity) rarest(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+	// A peer with common pieces only would be looked up against every rare one; before that
+	// costs more than to walk through the pieces it has, do that.
+	budget := 32 + (r.in.words()+p.interest)/8
+	for a := range r.first {
+		lo, hi := int(r.first[a]), int(r.end(a))
+		if lo == hi || a == 0 && !p.all {
+			continue // nobody but a peer with everything has what bucket 0 holds
+		}
+		if i, ok := r.within(p, lo, min(hi-lo, budget), hi-lo, rng, may); ok {
+			return i, true
+		}
+		if budget -= hi - lo; budget <= 0 {
+			return r.walk(p, true, rng, may)
+		}
+	}
+	return 0, false
+}
+
+// random returns an untouched piece of p that may agrees to, whatever its availability.
+func (r *rarity) random(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+	n := len(r.order)
+	if n == 0 {
+		return 0, false
+	}
+	budget := 32 + (r.in.words()+p.interest)/8
+	if i, ok := r.within(p, 0, min(n, budget), n, rng, may); ok {
+		return i, true
+	}
+	if budget >= n {
+		return 0, false
+	}
+	return r.walk(p, false, rng, may)
+}
+
+// within looks at tries of the n elements of order from lo on, from a random one on.
+func (r *rarity) within(p *Peer, lo, tries, n int, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+	at := rng.IntN(n)
+	for range tries {
+		if i := int(r.order[lo+at]); may(p, i) {
+			return i, true
+		}
+		if at++; at == n {
+			at = 0
+		}
+	}
+	return 0, false
+}
+
+// walk goes through the untouched pieces of p in ascending order, from a random one on and
+// round, and returns the first that may agrees to, or the first of the rarest.
+func (r *rarity) walk(p *Peer, rarest bool, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+	best, words := -1, r.in.words()
+	w := rng.IntN(words)
+	for range words {
+		for m := r.in.word(w) & p.word(w); m != 0; {
+			z := bits.LeadingZeros64(m)
+			m &^= 1 << (63 - z)
+			i := w*64 + z
+			if best >= 0 && r.avail[i] >= r.avail[best] || !may(p, i) {
+				continue
+			}
+			if best = i; !rarest {
+				return best, true
+			}
+		}
+		if w++; w == words {
+			w = 0
+		}
+	}
+	return max(best, 0), best >= 0
+}
+
+// lowest returns the untouched piece of p with the lowest index that may agrees to.
+func (r *rarity) lowest(p *Peer, may func(*Peer, int) bool) (int, bool) {
+	words := r.in.words()
+	for r.low < words && r.in.word(r.low) == 0 {
+		r.low++
+	}
+	for w := r.low; w < words; w++ {
+		for m := r.in.word(w) & p.word(w); m != 0; {
+			z := bits.LeadingZeros64(m)
+			m &^= 1 << (63 - z)
+			if i := w*64 + z; may(p, i) {
+				return i, true
+			}
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,593 @@
+package piece
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// state writes a scheduler as a string, one character a block and a space between pieces:
+// '.' free, 'a' asked of peer a (the first that joined), '2' and '3' asked of so many,
+// '#' stored, '=' verified, '-' not wanted and not open.
+func state(s *Scheduler) string {
+	var b strings.Builder
+	for i := range s.layout.Pieces() {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		o, n := s.opened(i), s.layout.Blocks(i)
+		switch {
+		case s.have.Has(i):
+			b.WriteString(strings.Repeat("=", n))
+		case o != nil:
+			for k := range o.blocks {
+				b.WriteByte(blockState(o.blocks[k]))
+			}
+		case !s.wanted.Has(i):
+			b.WriteString(strings.Repeat("-", n))
+		default:
+			b.WriteString(strings.Repeat(".", n))
+		}
+	}
+	return b.String()
+}
+
+func blockState(b block) byte {
+	switch {
+	case b[0] == stored:
+		return '#'
+	case b.askers() > 1:
+		return '0' + byte(b.askers())
+	case b[0] != 0:
+		return 'a' + byte(b[0]-1)
+	}
+	return '.'
+}
+
+// A script runs lines against a scheduler whose pieces are given by their numbers of blocks.
+type script struct {
+	t     *testing.T
+	s     *Scheduler
+	peers map[string]*Peer
+}
+
+func runScript(t *testing.T, pieces, blocks int, lines string) {
+	t.Helper()
+	l := layout(t, int64(pieces)*int64(blocks)*BlockSize, int64(blocks)*BlockSize)
+	sc := script{t, NewScheduler(l, rand.New(rand.NewPCG(1, 1))), map[string]*Peer{}}
+	sc.s.SetSequential(true)
+	for line := range strings.SplitSeq(strings.TrimSpace(lines), "\n") {
+		line = strings.TrimSpace(line)
+		before := state(sc.s)
+		if got, want := sc.run(strings.Fields(line)); got != want {
+			t.Fatalf("%s\n got %q\nwant %q\nbefore %s\nafter  %s", line, got, want, before, state(sc.s))
+		}
+		audit(t, sc.s)
+	}
+}
+
+func (sc *script) block(name string) Block {
+	i, n, _ := strings.Cut(name, ".")
+	return sc.s.layout.BlockAt(sc.number(i), sc.number(n))
+}
+
+func (sc *script) number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		sc.t.Fatal(err)
+	}
+	return n
+}
+
+// run executes one line and returns what it gave and what it should have given.
+func (sc *script) run(f []string) (got, want string) {
+	arg := func(k int) string {
+		if k < len(f) {
+			return f[k]
+		}
+		return ""
+	}
+	p := sc.peers[arg(1)]
+	switch f[0] {
+	case "join": // join PEER all | 0110 (one digit a piece)
+		p = sc.s.Join()
+		sc.peers[f[1]] = p
+		if f[2] == "all" {
+			sc.s.HaveAll(p)
+			break
+		}
+		for i, c := range f[2] {
+			if c == '1' {
+				sc.s.Have(p, i)
+			}
+		}
+	case "fast", "slow": // fast PEER N = BLOCK... (piece.block)
+		var names []string
+		for _, b := range sc.s.Next(p, sc.number(f[2]), f[0] == "fast", nil) {
+			names = append(names, fmt.Sprintf("%d.%d", b.Piece, sc.s.layout.Number(b)))
+		}
+		return strings.Join(names, " "), strings.Join(f[4:], " ")
+	case "got": // got PEER BLOCK [cancel PEER...]
+		fresh, others := sc.s.Received(p, sc.block(f[2]))
+		names := []string{"got", f[1], f[2]}
+		if !fresh {
+			names[0] = "old"
+		}
+		if len(others) > 0 {
+			names = append(names, "cancel")
+		}
+		for _, q := range others {
+			names = append(names, string(rune('a'+q.slot-1)))
+		}
+		return strings.Join(names, " "), strings.Join(f, " ")
+	case "old": // old PEER BLOCK: received, not fresh
+		fresh, others := sc.s.Received(p, sc.block(f[2]))
+		return fmt.Sprint(fresh, len(others)), "false 0"
+	case "back":
+		sc.s.Return(p, sc.block(f[2]))
+	case "choke":
+		sc.s.ReturnAll(p)
+	case "leave":
+		sc.s.Leave(p)
+	case "has":
+		sc.s.Have(p, sc.number(f[2]))
+	case "lost":
+		sc.s.Lost(p, sc.number(f[2]))
+	case "bar":
+		sc.s.Exclude(p, sc.number(f[2]))
+	case "good":
+		sc.s.Verified(sc.number(f[1]))
+	case "bad":
+		sc.s.Failed(sc.number(f[1]))
+	case "want", "skip":
+		sc.s.SetWanted(sc.number(f[1]), f[0] == "want")
+	case "rarest":
+		sc.s.SetSequential(false)
+	case "is": // is STATE
+		return state(sc.s), strings.Join(f[1:], " ")
+	case "endgame", "complete": // endgame true|false
+		is := sc.s.Endgame()
+		if f[0] == "complete" {
+			is = sc.s.Complete()
+		}
+		return fmt.Sprint(is), f[1]
+	case "interesting": // interesting PEER true|false
+		return fmt.Sprint(sc.s.Interesting(p)), f[2]
+	default:
+		sc.t.Fatalf("no such line: %q", f)
+	}
+	return "", ""
+}
+
+func TestScripts(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		pieces, blocks int
+		lines          string
+	}{
+		{"fast peers own pieces, slow ones share", 5, 4, `
+			join a all
+			join b all
+			join c all
+			join d all
+			fast a 2 = 0.0 0.1
+			fast b 2 = 1.0 1.1
+			slow c 1 = 2.0
+			slow d 2 = 2.1 2.2
+			slow c 2 = 2.3 3.0
+			slow d 1 = 3.1
+			fast a 1 = 0.2
+			is aaa. bb.. cddc cd.. ....`},
+		{"a fast peer goes on to the next piece in the same call", 3, 2, `
+			join a all
+			fast a 5 = 0.0 0.1 1.0 1.1 2.0
+			is aa aa a.`},
+		{"a started piece is finished before another is opened", 3, 4, `
+			join a all
+			join b all
+			fast a 2 = 0.0 0.1
+			got a 0.0
+			leave a
+			is #... .... ....
+			fast b 4 = 0.1 0.2 0.3 1.0`},
+		{"of several left behind the nearest to its end comes first", 3, 4, `
+			rarest
+			join a 010
+			join b 100
+			join c all
+			fast a 2 = 1.0 1.1
+			fast b 3 = 0.0 0.1 0.2
+			got a 1.0
+			got b 0.0
+			got b 0.1
+			got b 0.2
+			leave a
+			leave b
+			is ###. #... ....
+			fast c 3 = 0.3 1.1 1.2`},
+		{"untouched again when nothing was stored", 2, 2, `
+			join a all
+			join b 01
+			fast a 1 = 0.0
+			choke a
+			is .. ..
+			fast b 3 = 1.0 1.1`},
+		{"a block returned goes to another", 1, 3, `
+			join a all
+			join b all
+			fast a 3 = 0.0 0.1 0.2
+			back a 0.1
+			is a.a
+			endgame false
+			fast b 1 = 0.1
+			is aba
+			endgame true`},
+		{"a return after the block came from elsewhere", 1, 3, `
+			join a all
+			join b all
+			fast a 3 = 0.0 0.1 0.2
+			got b 0.0 cancel a
+			back a 0.0
+			old a 0.0
+			back b 0.2
+			is #aa`},
+		{"a block never asked for", 2, 2, `
+			join a all
+			got a 1.1
+			is .. .#
+			fast a 2 = 1.0 0.0
+			skip 0
+			back a 0.0
+			is -- a#
+			old a 0.1`},
+		{"a slow peer's piece is taken over when nothing is untouched", 2, 4, `
+			join a all
+			join b all
+			slow a 1 = 0.0
+			fast b 5 = 1.0 1.1 1.2 1.3 0.1
+			slow a 1 = 0.3
+			is ab.a bbbb`},
+		{"help from the far end of a fast peer's piece, half of it", 2, 6, `
+			join a all
+			join b all
+			fast a 1 = 0.0
+			fast b 6 = 1.0 1.1 1.2 1.3 1.4 1.5
+			fast b 9 = 0.5 0.4 0.3
+			is a..bbb bbbbbb
+			endgame false`},
+		{"endgame asks the fewest-asked, three at most, never twice", 1, 3, `
+			join a all
+			join b all
+			join c all
+			join d all
+			fast a 3 = 0.0 0.1 0.2
+			endgame true
+			fast b 1 = 0.2
+			fast c 9 = 0.1 0.0 0.2
+			is 223
+			fast a 90 =
+			fast d 9 = 0.1 0.0
+			fast b 90 =
+			is 333
+			got d 0.1 cancel a c
+			is 3#3
+			got a 0.2 cancel b c
+			got c 0.0 cancel a d
+			is ###
+			fast b 9 =
+			good 0
+			complete true
+			endgame false`},
+		{"endgame spares a peer that is busy", 2, 2, `
+			join a all
+			join b all
+			fast a 2 = 0.0 0.1
+			fast b 2 = 1.0 1.1
+			endgame true
+			fast b 15 =
+			fast b 16 = 0.1 0.0
+			is 22 bb`},
+		{"endgame turns to slow peers' blocks first", 2, 2, `
+			join a all
+			join b all
+			join c all
+			fast a 2 = 0.0 0.1
+			slow b 2 = 1.0 1.1
+			fast c 3 = 1.1 1.0 0.1
+			is a2 22`},
+		{"endgame in spite of a piece that nobody has", 2, 1, `
+			join a 10
+			join b 10
+			fast a 2 = 0.0
+			endgame true
+			fast b 2 = 0.0
+			is 2 .
+			has b 1
+			endgame false
+			fast b 2 = 1.0`},
+		{"no endgame without anything in flight", 1, 1, `
+			join a 0
+			endgame false
+			fast a 1 =
+			has a 0
+			fast a 1 = 0.0
+			got a 0.0
+			endgame false
+			fast a 1 =
+			interesting a true
+			good 0
+			interesting a false`},
+		{"a failed piece is fetched whole from one peer", 2, 3, `
+			join a all
+			join b all
+			join c all
+			fast a 2 = 0.0 0.1
+			slow b 1 = 1.0
+			slow c 2 = 1.1 1.2
+			got b 1.0
+			got c 1.1
+			got c 1.2
+			is aa. ###
+			bad 1
+			is aa. ...
+			slow b 1 = 1.0
+			slow c 2 = 0.2
+			is aac b..
+			slow b 2 = 1.1 1.2
+			is aac bbb`},
+		{"a suspect piece of a fast peer is left to it in endgame, too", 1, 2, `
+			join a all
+			join b all
+			bad 0
+			fast a 1 = 0.0
+			fast b 2 =
+			fast a 1 = 0.1
+			endgame true
+			fast b 2 =
+			slow a 1 =
+			slow b 2 =
+			fast b 2 = 0.1 0.0`},
+		{"a suspect piece left half done waits for what is in flight", 1, 4, `
+			join a all
+			join b all
+			bad 0
+			fast a 2 = 0.0 0.1
+			back a 0.1
+			fast b 1 =
+			got a 0.0
+			fast b 3 = 0.1 0.2 0.3
+			good 0
+			complete true`},
+		{"an excluded peer is not asked unless it is the last", 2, 1, `
+			join a all
+			join b all
+			fast a 1 = 0.0
+			got a 0.0
+			bad 0
+			bar a 0
+			fast a 2 = 1.0
+			is . a
+			leave b
+			fast a 2 = 0.0`},
+		{"exclusion gives up what is in flight", 2, 2, `
+			join a all
+			join b all
+			fast a 2 = 0.0 0.1
+			bar a 0
+			is .. ..
+			fast a 2 = 1.0 1.1
+			bar b 0
+			fast a 1 = 0.0`},
+		{"all excluded alike", 1, 1, `
+			join a all
+			join b 1
+			bar a 0
+			bar b 0
+			fast a 1 = 0.0
+			back a 0.0
+			fast b 1 = 0.0`},
+		{"a piece no longer wanted, and wanted again", 3, 2, `
+			join a all
+			fast a 1 = 0.0
+			skip 0
+			is a. .. ..
+			fast a 1 = 1.0
+			got a 0.0
+			skip 2
+			want 0
+			fast a 3 = 0.1 1.1
+			is #a aa --
+			got a 1.0
+			got a 1.1
+			good 1
+			skip 0
+			complete true
+			want 2
+			complete false
+			interesting a true`},
+		{"a peer that loses a piece", 2, 2, `
+			join a all
+			join b all
+			fast a 3 = 0.0 0.1 1.0
+			lost a 0
+			is .. a.
+			fast a 3 = 1.1
+			fast b 2 = 0.0 0.1
+			has a 0
+			lost b 0
+			lost b 0
+			is .. aa
+			fast a 1 = 0.0`},
+		{"a piece that all is stored of is not asked while its hash is awaited", 2, 1, `
+			join a all
+			join b all
+			fast a 1 = 0.0
+			got a 0.0
+			is # .
+			fast b 2 = 1.0
+			old b 0.0
+			leave a
+			is # b
+			bad 0
+			fast b 1 = 0.0`},
+		{"a verified piece that turns out broken", 2, 1, `
+			join a 10
+			good 0
+			interesting a false
+			bad 0
+			interesting a true
+			fast a 1 = 0.0
+			good 0
+			good 0
+			is = .`},
+		{"a peer that has nothing new", 3, 1, `
+			join a 100
+			join b all
+			fast b 2 = 0.0 1.0
+			fast a 1 =
+			fast b 1 = 2.0
+			fast a 1 = 0.0
+			is 2 b b`},
+		{"a peer that has left is not asked", 1, 1, `
+			join a all
+			leave a
+			leave a
+			has a 0
+			fast a 1 =
+			join b all
+			fast b 0 =
+			fast b 1 = 0.0`},
+	} {
+		t.Run(tt.name, func(t *testing.T) { runScript(t, tt.pieces, tt.blocks, tt.lines) })
+	}
+}
+
+// TestRarestFirst: pieces are opened in the order of their availability.
+func TestRarestFirst(t *testing.T) {
+	l := layout(t, 8*BlockSize, BlockSize)
+	s := NewScheduler(l, rand.New(rand.NewPCG(3, 3)))
+	seed := s.Join()
+	s.HaveAll(seed)
+	for i := range randomFirst {
+		s.SetHave(i)
+	}
+	for i, holders := range []int{0, 0, 0, 0, 3, 1, 2, 0} {
+		for range holders {
+			s.Have(s.Join(), i)
+		}
+	}
+	if got := s.Availability(4); got != 4 {
+		t.Errorf("availability of piece 4 is %d, want 4", got)
+	}
+	var order []uint32
+	for _, b := range s.Next(seed, 10, true, nil) {
+		order = append(order, b.Piece)
+	}
+	if want := []uint32{7, 5, 6, 4}; !slices.Equal(order, want) {
+		t.Errorf("opened %v, want %v", order, want)
+	}
+}
+
+// TestRandomFirst: the first pieces are neither the rarest nor the lowest, and vary with the seed;
+// ties among equally rare ones do, too.
+func TestRandomFirst(t *testing.T) {
+	l := layout(t, 64*BlockSize, BlockSize)
+	for _, verified := range []int{0, randomFirst} {
+		firsts := map[uint32]bool{}
+		for seed := range uint64(32) {
+			s := NewScheduler(l, rand.New(rand.NewPCG(seed, 1)))
+			for i := range verified {
+				s.SetHave(i)
+			}
+			s.Have(s.Join(), 9) // so all but piece 9 are equally rare
+			p := s.Join()
+			s.HaveAll(p)
+			firsts[s.Next(p, 1, true, nil)[0].Piece] = true
+		}
+		if len(firsts) < 16 {
+			t.Errorf("%d verified: 32 seeds begin with only %d different pieces", verified, len(firsts))
+		}
+	}
+}
+
+// TestRareAndCommon: a peer with few, common pieces gets the rarest of them although many
+// pieces that it has not are rarer.
+func TestRareAndCommon(t *testing.T) {
+	const pieces = 20_000
+	l := layout(t, pieces*BlockSize, BlockSize)
+	for _, verified := range []int{0, randomFirst} {
+		s := NewScheduler(l, rand.New(rand.NewPCG(7, 7)))
+		for i := range verified {
+			s.SetHave(pieces - 1 - i)
+		}
+		rare, common := s.Join(), s.Join()
+		for i := range pieces / 2 {
+			s.Have(rare, i)
+		}
+		p := s.Join()
+		for _, i := range []int{11_000, 12_345, 19_000} {
+			s.Have(p, i)
+			if i != 12_345 {
+				s.Have(common, i)
+			}
+		}
+		got := s.Next(p, 5, true, nil)
+		if len(got) != 3 || verified > 0 && got[0].Piece != 12_345 {
+			t.Errorf("%d verified: asked %v", verified, got)
+		}
+		audit(t, s)
+	}
+}
+
+// TestCounters: what the scheduler reports as a whole.
+func TestCounters(t *testing.T) {
+	l := layout(t, 2*mib+5, mib)
+	s := NewScheduler(l, rand.New(rand.NewPCG(1, 1)))
+	if s.Left() != 2*mib+5 || s.Complete() {
+		t.Errorf("new: %d bytes left, complete %t", s.Left(), s.Complete())
+	}
+	s.SetWanted(0, false)
+	s.SetHave(2)
+	if s.Left() != mib || !slices.Equal(slices.Collect(s.HavePieces().All()), []int{2}) {
+		t.Errorf("%d bytes left, have %x", s.Left(), s.HavePieces().Bytes())
+	}
+	s.SetHave(1)
+	if s.Left() != 0 || !s.Complete() {
+		t.Errorf("end: %d bytes left, complete %t", s.Left(), s.Complete())
+	}
+	p := s.Join()
+	full := NewBitfield(3)
+	full.setAll()
+	s.HaveSet(p, full)
+	if s.Interesting(p) || s.PeerCount(p) != 3 || !s.Has(p, 0) || s.base != 1 {
+		t.Errorf("seed: interesting %t, %d pieces, %d counted as seeds", s.Interesting(p), s.PeerCount(p), s.base)
+	}
+	q, two := s.Join(), NewBitfield(3)
+	two.Set(0)
+	two.Set(2)
+	s.HaveSet(q, two)
+	two.Set(1)
+	if s.PeerCount(q) != 2 || s.Has(q, 1) || s.Availability(0) != 2 || s.Availability(1) != 1 {
+		t.Errorf("leecher: %d pieces, availability %d and %d", s.PeerCount(q), s.Availability(0), s.Availability(1))
+	}
+	s.SetWanted(0, true)
+	if !s.Interesting(p) || !s.Interesting(q) || s.Left() != mib {
+		t.Errorf("piece 0 wanted: interesting %t %t, %d bytes left", s.Interesting(p), s.Interesting(q), s.Left())
+	}
+	mustPanic(t, "a bitfield of another layout", func() { s.HaveSet(q, NewBitfield(4)) })
+	mustPanic(t, "a block of no layout", func() { s.Received(q, Block{0, 1, BlockSize}) })
+	mustPanic(t, "a piece out of range", func() { s.Have(q, 3) })
+}
+
+// TestEmptyTorrent: a torrent of no bytes is complete at once.
+func TestEmptyTorrent(t *testing.T) {
+	s := NewScheduler(layout(t, 0, mib), rand.New(rand.NewPCG(1, 1)))
+	p := s.Join()
+	s.HaveSet(p, NewBitfield(0))
+	if !s.Complete() || s.Left() != 0 || s.Interesting(p) || len(s.Next(p, 1, true, nil)) != 0 {
+		t.Errorf("complete %t, %d bytes left, interesting %t", s.Complete(), s.Left(), s.Interesting(p))
+	}
+}
