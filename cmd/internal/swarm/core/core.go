@@ -1,0 +1,247 @@
+// Package core makes every decision of one torrent's swarm: whom to dial, what to ask of whom,
+// whom to serve, whom to blame and when to leave.
+//
+// A [Core] is a value that turns (now, event) into effects. It is pure: it does no I/O, starts no
+// goroutine, takes no lock and reads no clock, and its random choices come from a seed. The same
+// configuration and the same calls give the same effects, so a simulator can drive a thousand
+// cores in one process and repeat a failure bit for bit. The shell (package swarm) owns the
+// sockets, the disk and the buffers, tells the core what happened and does what it asks.
+//
+// Each part of the state has a file of its own: picking (what to ask for), serving (what to
+// send), choking (whom to serve), dialing (whom to connect to), blame (who lied) and leaving (when
+// to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
+// order would leak into the effects.
+package core
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"bittern/peer/rate"
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// A Config sets up a [Core]. Layout and PeerID are required; of the rest zero means the default.
+type Config struct {
+	Layout piece.Layout
+	PeerID [20]byte
+
+	Have       piece.Bitfield  // verified at the start; the zero value means nothing
+	Wanted     *piece.Bitfield // pieces to fetch; nil means all
+	Sequential bool            // lowest piece first instead of rarest
+
+	Rand     *rand.Rand // the only source of luck; required
+	MaxPeers int        // connections; 0 means 80
+	HalfOpen int        // dials under way at once; 0 means 30
+	Slots    int        // peers served at once; 0 means 8
+	NoDial   bool       // never connect to anybody
+
+	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
+	Ext wire.ExtHandshake
+
+	Stall   time.Duration // leave when no content byte came for so long; 0 means never
+	MaxTime time.Duration // leave when not complete after so long; 0 means never
+	Seed    Seeding
+}
+
+// Seeding says how long to go on after completion.
+type Seeding struct {
+	Forever bool          // until told otherwise
+	Ratio   float64       // until uploaded / content reaches it; 0 means no such condition
+	Time    time.Duration // until so long after completion; 0 means no such condition
+}
+
+// wanted reports whether there is to be any seeding at all.
+func (s Seeding) wanted() bool { return s.Forever || s.Ratio > 0 || s.Time > 0 }
+
+const (
+	defaultMaxPeers = 80
+	defaultHalfOpen = 30
+	defaultSlots    = 8
+
+	// tickEvery is how often time-outs and rates are looked at while anybody is connected.
+	tickEvery = time.Second
+)
+
+// A Core is one torrent's swarm, as a value. It is not safe for concurrent use.
+type Core struct {
+	cfg    Config
+	start  time.Time
+	now    time.Time // of the event being handled
+	out    []Effect
+	links  []*link          // in order of joining: what is ranged over
+	byID   map[LinkID]*link // for look-up only
+	seeds  int              // links that have everything
+	copies int
+	met    int // handshakes completed
+
+	pick    pickState
+	serving serveState
+	choking chokeState
+	dialing dialState
+	blame   blameState
+	leaving leaveState
+
+	down, up                   rate.Meter
+	received, uploaded, wasted int64
+	nextTick                   time.Time
+}
+
+// New returns the core of one torrent at the moment now. It copies the configuration; Have and
+// Wanted are not kept.
+func New(now time.Time, cfg Config) *Core {
+	if cfg.MaxPeers == 0 {
+		cfg.MaxPeers = defaultMaxPeers
+	}
+	if cfg.HalfOpen == 0 {
+		cfg.HalfOpen = defaultHalfOpen
+	}
+	if cfg.Slots == 0 {
+		cfg.Slots = defaultSlots
+	}
+	c := &Core{cfg: cfg, start: now, now: now, byID: make(map[LinkID]*link)}
+	c.down, c.up = rate.NewMeter(rateWindow), rate.NewMeter(rateWindow)
+	c.pick.init(&cfg)
+	c.choking.init(now)
+	c.dialing.init()
+	c.leaving.init(c.pick.sched.Complete())
+	c.nextTick = now
+	return c
+}
+
+// Handle takes one event and returns what is to be done about it. The result is valid until the
+// next call. Handle never fails: what a peer does wrong has consequences, not errors. Events of
+// links the core has dropped are ignored, but for a block's data, which is released.
+func (c *Core) Handle(now time.Time, ev Event) []Effect {
+	c.now = now
+	clear(c.out) // let go of payloads and errors
+	c.out = c.out[:0]
+	if c.leaving.ended {
+		c.refuse(ev)
+		return c.out
+	}
+	switch ev.Op {
+	case Joined:
+		c.joined(ev.Link, ev.Remote)
+	case Message:
+		if l := c.byID[ev.Link]; l != nil {
+			c.message(l, ev.Msg)
+		}
+	case BlockIn:
+		if l := c.byID[ev.Link]; l != nil {
+			c.blockIn(l, ev.Msg)
+		} else {
+			c.emit(Effect{Op: Release})
+		}
+	case Left:
+		if l := c.byID[ev.Link]; l != nil {
+			c.forget(l, ev.Err)
+		}
+	case Verified:
+		c.verified(ev.Piece, ev.OK, ev.Sums)
+	case Stored:
+		c.completed()
+	case Sent, ReadFailed:
+		c.sent(c.byID[ev.Link], ev.N, ev.Op == Sent)
+	case DialFailed:
+		c.dialFailed(ev.Addr, ev.Err)
+	case Found:
+		c.found(ev.Addrs, ev.Source)
+	case Sources:
+		c.dialing.sourcesLeft = ev.OK
+		c.dialing.sourcesKnown = true
+	case Tick:
+		// What is due is done below, as after any event.
+	}
+	c.due()
+	return c.out
+}
+
+// refuse answers an event after the end: nothing is wanted any more.
+func (c *Core) refuse(ev Event) {
+	switch ev.Op {
+	case BlockIn:
+		c.emit(Effect{Op: Release})
+	case Joined:
+		c.emit(Effect{Op: Drop, Link: ev.Link, Err: errEnded})
+	}
+}
+
+// due does what has come due by now.
+func (c *Core) due() {
+	if !c.now.Before(c.nextTick) {
+		c.nextTick = c.now.Add(tickEvery)
+		c.checkTimeouts()
+		c.pick.updateRates(c)
+	}
+	c.rechokeIfDue()
+	c.dialMore()
+	c.leaveIfDue()
+}
+
+// Next returns when to send a Tick if nothing else happens before.
+func (c *Core) Next() time.Time {
+	next := c.leaving.next(c)
+	if len(c.links) > 0 {
+		next = earlier(next, c.nextTick)
+		next = earlier(next, c.choking.next)
+	}
+	return earlier(next, c.dialing.next)
+}
+
+// earlier returns the earlier of two times, of which a zero one means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
+
+// send queues m for l.
+func (c *Core) send(l *link, m wire.Message) { c.emit(Effect{Op: Send, Link: l.id, Msg: m}) }
+
+// drop closes l's connection because of err and forgets it.
+func (c *Core) drop(l *link, err error) {
+	c.emit(Effect{Op: Drop, Link: l.id, Err: err})
+	c.forget(l, err)
+}
+
+// forget removes a link whose connection is closed or about to be.
+func (c *Core) forget(l *link, err error) {
+	delete(c.byID, l.id)
+	i := slices.Index(c.links, l)
+	c.links = slices.Delete(c.links, i, i+1)
+	if l.seed {
+		c.seeds--
+	}
+	c.pick.leave(l)
+	c.serving.leave(l)
+	c.dialing.left(c, l, err)
+	if !l.amChoking {
+		c.choking.soon(c.now) // its place is free
+	}
+	c.pumpAll() // its blocks are free for others
+}
+
+// Snapshot tells the state of the swarm.
+func (c *Core) Snapshot(now time.Time) Snapshot {
+	s := Snapshot{
+		Total: c.pick.total, Left: c.pick.sched.Left(),
+		Received: c.received, Uploaded: c.uploaded, Wasted: c.wasted,
+		DownRate: int64(c.down.Rate(now)), UpRate: int64(c.up.Rate(now)),
+		Peers: len(c.links), Seeds: c.seeds, Copies: c.copies, Dialing: c.dialing.underWay, Known: len(c.dialing.book),
+		Met: c.met, Seeding: c.leaving.complete, Since: c.leaving.lastData,
+	}
+	s.Done = s.Total - s.Left
+	return s
+}
+
+// Have returns what is verified; it is the core's own and valid until the next call of Handle.
+func (c *Core) Have() piece.Bitfield { return c.pick.sched.HavePieces() }
+
+// WantMore reports whether any wanted piece is missing.
+func (c *Core) WantMore() bool { return !c.leaving.complete }

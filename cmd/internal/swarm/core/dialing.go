@@ -1,0 +1,290 @@
+package core
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"bittern/peer/wire"
+)
+
+// dialState is the one list of addresses we could connect to, with what became of each. It is
+// bounded; an address is tried again after a pause that doubles.
+type dialState struct {
+	book     map[netip.AddrPort]*address // look-up only
+	order    []*address                  // in order of discovery: what is ranged over
+	underWay int
+	next     time.Time // when an idle address is due and there is room for it; zero: none
+
+	bannedIPs   map[netip.Addr]bool
+	bannedPeers map[[20]byte]bool // of loopback, where one address is many peers
+
+	self         netip.Addr // our own address as others see it, for priorities (BEP 40)
+	sourcesKnown bool       // the sources have said something about themselves
+	sourcesLeft  bool       // and some still hope
+}
+
+// An address is a place where a peer may listen.
+type address struct {
+	at     netip.AddrPort
+	source Source
+	state  addressState
+	due    time.Time // not before
+	failed int       // times in a row
+}
+
+type addressState uint8
+
+const (
+	idle    addressState = iota
+	dialing              // a Dial effect is under way
+	linked               // connected
+	banned               // never again: a liar, or ourselves
+)
+
+const (
+	maxKnown = 2000 // addresses kept
+
+	// A peer that refuses is tried again after a minute, doubling up to half an hour; one the user
+	// named after a second, doubling up to a minute, for it may just be starting.
+	firstPause, mostPause             = time.Minute, 30 * time.Minute
+	firstStaticPause, mostStaticPause = time.Second, time.Minute
+
+	// hopeless is how often an address must have failed in a row before it is no hope.
+	hopelessAfter = 3
+)
+
+func (s *dialState) init() {
+	s.book = make(map[netip.AddrPort]*address)
+	s.bannedIPs = make(map[netip.Addr]bool)
+	s.bannedPeers = make(map[[20]byte]bool)
+}
+
+// found adds addresses that a source gave.
+func (c *Core) found(addrs []netip.AddrPort, src Source) {
+	for _, at := range addrs {
+		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		if !dialable(at, src) {
+			continue
+		}
+		if a := c.dialing.book[at]; a != nil {
+			a.source = min(a.source, src)
+			continue
+		}
+		c.dialing.add(&address{at: at, source: src, due: c.now})
+	}
+}
+
+// dialable reports whether an address can be a peer's: loopback only where the user or a tracker
+// on this machine names it.
+func dialable(at netip.AddrPort, src Source) bool {
+	ip := at.Addr()
+	if at.Port() == 0 || !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() {
+		return false
+	}
+	if ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return false
+	}
+	return !ip.IsLoopback() || src == SourceStatic || src == SourceLocalTracker
+}
+
+// add keeps an address, in the place of one that has failed if the list is full.
+func (s *dialState) add(a *address) {
+	if len(s.order) < maxKnown {
+		s.order = append(s.order, a)
+	} else if i := s.worst(); i >= 0 {
+		delete(s.book, s.order[i].at)
+		s.order[i] = a
+	} else {
+		return
+	}
+	s.book[a.at] = a
+	s.next = earlier(s.next, a.due)
+}
+
+// worst returns the index of an idle address that has failed most often, or -1 if none has.
+func (s *dialState) worst() int {
+	worst := -1
+	for i, a := range s.order {
+		if a.state == idle && a.failed > 0 && a.source != SourceStatic && (worst < 0 || a.failed > s.order[worst].failed) {
+			worst = i
+		}
+	}
+	return worst
+}
+
+// dialMore connects to the addresses that are due while there is room for more peers.
+func (c *Core) dialMore() {
+	s := &c.dialing
+	for c.wantsPeers() && due(c.now, s.next) {
+		a := s.best(c)
+		if a == nil {
+			return
+		}
+		a.state = dialing
+		s.underWay++
+		c.emit(Effect{Op: Dial, Addr: a.at})
+	}
+}
+
+// wantsPeers reports whether to connect to more peers. A seed waits to be found.
+func (c *Core) wantsPeers() bool {
+	s := &c.dialing
+	if c.cfg.NoDial || s.underWay >= c.cfg.HalfOpen || len(c.links)+s.underWay >= c.cfg.MaxPeers {
+		s.next = time.Time{}
+		return false
+	}
+	s.refresh()
+	return true
+}
+
+// refresh finds out when the next idle address is due, if that was forgotten.
+func (s *dialState) refresh() {
+	if !s.next.IsZero() {
+		return
+	}
+	for _, a := range s.order {
+		if a.state == idle {
+			s.next = earlier(s.next, a.due)
+		}
+	}
+}
+
+// best returns the idle address that is due and comes first: the user's own, then by the canonical
+// priority of BEP 40 once we know our address. It leaves in next when another one is due.
+func (s *dialState) best(c *Core) *address {
+	var best *address
+	var bestPriority uint32
+	s.next = time.Time{}
+	for _, a := range s.order {
+		if a.state != idle {
+			continue
+		}
+		if !due(c.now, a.due) {
+			s.next = earlier(s.next, a.due)
+			continue
+		}
+		p := s.priority(c, a)
+		if best == nil || p > bestPriority {
+			if best != nil {
+				s.next = c.now
+			}
+			best, bestPriority = a, p
+		} else {
+			s.next = c.now
+		}
+	}
+	return best
+}
+
+// priority ranks an address; the largest is dialed first.
+func (s *dialState) priority(c *Core, a *address) uint32 {
+	if a.source == SourceStatic {
+		return 1<<32 - 1
+	}
+	if !s.self.IsValid() || s.self.Is4() != a.at.Addr().Is4() {
+		return 0
+	}
+	return wire.Priority(netip.AddrPortFrom(s.self, c.cfg.Ext.P), a.at) >> 1
+}
+
+// joined notes that a connection to or from an address stands.
+func (s *dialState) joined(c *Core, l *link) {
+	if a := s.book[l.remote.Addr]; a != nil && l.remote.Outgoing {
+		s.settle(a, linked)
+		a.failed = 0
+	}
+}
+
+// settle ends a dial, if one was under way, with a new state.
+func (s *dialState) settle(a *address, to addressState) {
+	if a.state == dialing {
+		s.underWay--
+	}
+	if a.state != banned {
+		a.state = to
+	}
+	s.next = time.Time{} // look again: there may be room now
+}
+
+// refused notes that a connection which shook hands was not let in.
+func (s *dialState) refused(c *Core, r *Remote, err error) {
+	a := s.book[r.Addr]
+	if a == nil || !r.Outgoing {
+		return
+	}
+	if errors.Is(err, errSelf) {
+		s.settle(a, banned)
+		return
+	}
+	s.settle(a, idle)
+	s.pause(c, a)
+}
+
+// left notes that a link is gone. The peer may have only restarted, so an address that worked is
+// tried again as after one failure.
+func (s *dialState) left(c *Core, l *link, err error) {
+	s.next = time.Time{}
+	a := s.book[l.remote.Addr]
+	if a == nil || !l.remote.Outgoing {
+		return
+	}
+	s.settle(a, idle)
+	s.pause(c, a)
+	if m, ok := errors.AsType[*Misdeed](err); ok && m.Ban {
+		a.state = banned
+	}
+	if errors.Is(err, errBothSeeds) {
+		a.due = c.now.Add(mostPause) // it will hardly lose what it has
+	}
+}
+
+// dialFailed notes that a dial or its handshake failed.
+func (c *Core) dialFailed(at netip.AddrPort, err error) {
+	if a := c.dialing.book[at]; a != nil {
+		c.dialing.settle(a, idle)
+		c.dialing.pause(c, a)
+	}
+}
+
+// pause puts off the next try at an address.
+func (s *dialState) pause(c *Core, a *address) {
+	first, most := firstPause, mostPause
+	if a.source == SourceStatic {
+		first, most = firstStaticPause, mostStaticPause
+	}
+	a.due = c.now.Add(min(first<<min(a.failed, 10), most))
+	a.failed++
+}
+
+// ban makes sure that nothing is ever had of a liar again: its address is banned or, on loopback,
+// where many peers share one, its place and its peer id.
+func (s *dialState) ban(r *Remote) {
+	if r.Addr.Addr().IsLoopback() {
+		s.bannedPeers[r.ID] = true
+	} else {
+		s.bannedIPs[r.Addr.Addr()] = true
+	}
+	for _, a := range s.order {
+		if a.at == r.Addr || s.bannedIPs[a.at.Addr()] {
+			s.settle(a, banned)
+		}
+	}
+}
+
+func (s *dialState) banned(r *Remote) bool {
+	return s.bannedIPs[r.Addr.Addr()] || s.bannedPeers[r.ID]
+}
+
+// hopeless reports whether every address has failed so often that there is no point in waiting.
+func (s *dialState) hopeless() bool {
+	for _, a := range s.order {
+		if a.state != banned && a.failed < hopelessAfter {
+			return false
+		}
+	}
+	return true
+}
+
+func itoa(i int) string { return strconv.Itoa(i) }

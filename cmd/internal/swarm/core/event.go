@@ -1,0 +1,134 @@
+package core
+
+import (
+	"net/netip"
+	"time"
+
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// A LinkID names one connection for the whole run. The shell numbers its connections and never
+// uses a number twice, so that a late event of a closed connection cannot hit a new one.
+type LinkID uint32
+
+// An EventOp says what an [Event] tells the core.
+type EventOp uint8
+
+// What can happen to a swarm. The comment names the fields of [Event] that count.
+const (
+	Joined     EventOp = iota // a connection has shaken hands: Link, Remote
+	Message                   // a message came in, other than a block's data: Link, Msg
+	BlockIn                   // a block came in, its data held by the shell: Link, Msg (a Piece)
+	Left                      // the connection is closed: Link, Err (why)
+	Verified                  // a piece's hash is known: Piece, OK, Sums
+	Stored                    // every wanted file stands complete under its final name
+	Sent                      // block data was handed to the kernel: Link, N (bytes)
+	ReadFailed                // a block could not be read and its bytes will never be sent: Link, N
+	DialFailed                // a Dial effect came to nothing: Addr, Err
+	Found                     // a source gave addresses: Addrs, Source
+	Sources                   // what is left of the sources: OK = some still hope for peers
+	Tick                      // Next() has come
+)
+
+// An Event is something that happened outside the core. It is one flat struct for all of them so
+// that handing one over allocates nothing.
+type Event struct {
+	Op     EventOp
+	Source Source
+	OK     bool
+	Link   LinkID
+	Msg    wire.Message
+	Remote *Remote
+	Addr   netip.AddrPort
+	Addrs  []netip.AddrPort // the core keeps no reference to it
+	Piece  int
+	N      int
+	// Sums are the SHA-1 sums of the blocks of a piece that failed, and of the next good
+	// version of it. Nil otherwise.
+	Sums [][20]byte
+	Err  error
+}
+
+// A Remote is what the handshake told about the other end of a connection.
+type Remote struct {
+	ID       [20]byte
+	Addr     netip.AddrPort
+	Outgoing bool // we dialed
+	Fast     bool // both ends speak the fast extension (BEP 6)
+	Ext      bool // both ends speak the extension protocol (BEP 10)
+}
+
+// A Source says where an address came from.
+type Source uint8
+
+// The sources of addresses, the most trusted first.
+const (
+	SourceStatic       Source = iota // named by the user: never forgotten, retried soon
+	SourceLocalTracker               // a tracker on this machine: may name loopback addresses
+	SourceTracker                    // a tracker elsewhere
+	SourceIncoming                   // it connected to us
+)
+
+// An EffectOp says what an [Effect] wants done.
+type EffectOp uint8
+
+// What the core can ask for. The comment names the fields of [Effect] that count.
+const (
+	Send      EffectOp = iota // queue a message for a peer: Link, Msg
+	Write                     // store the block that came with this very event: Block
+	Release                   // let go of the block that came with this very event
+	ReadBlock                 // read a block and queue it for a peer: Link, Block
+	Dial                      // connect: Addr
+	Drop                      // close a connection, which the core has already forgotten: Link, Err
+	Done                      // the swarm has ended: Outcome
+	Completed                 // every wanted piece is verified; seeding goes on
+)
+
+// An Effect is something the shell is to do. Effects are values: they carry no buffers, because
+// only the block of the event being handled can be meant.
+type Effect struct {
+	Op      EffectOp
+	Outcome Outcome
+	Link    LinkID
+	Msg     wire.Message
+	Block   piece.Block
+	Addr    netip.AddrPort
+	Err     error
+}
+
+// An Outcome is why a swarm ended.
+type Outcome uint8
+
+// The ways a swarm ends by its own decision.
+const (
+	Running    Outcome = iota // it has not
+	Complete                  // every wanted piece is verified, and seeding was not asked for or is over
+	NoPeers                   // a time limit passed, or all sources failed, and nobody ever shook hands
+	Stalled                   // no content byte came for the stall time-out
+	OutOfTime                 // not complete within the time limit
+	NoneUsable                // every source has failed three times and no peer is left
+)
+
+func (o Outcome) String() string {
+	return [...]string{"running", "complete", "no peers", "stalled", "out of time", "no source left"}[o]
+}
+
+// A Snapshot is the state of a swarm for people and scripts to look at.
+type Snapshot struct {
+	Done, Total int64 // bytes of wanted content: verified, in all
+	Left        int64 // bytes of wanted pieces not yet verified, as trackers are told (BEP 3)
+	Received    int64 // block bytes received, wasted ones included
+	Uploaded    int64 // block bytes sent
+	Wasted      int64 // block bytes thrown away: not asked for, twice, or of failed pieces
+	DownRate    int64 // bytes/s
+	UpRate      int64 // bytes/s
+	Peers       int   // connected
+	Seeds       int   // of them, those that have everything
+	Copies      int   // connected peers that have become complete while we watched
+	Dialing     int
+	Known       int // addresses we could try
+	Met         int // handshakes completed in this run
+	Seeding     bool
+	Since       time.Time // of the last content byte; zero before the first
+}

@@ -1,0 +1,126 @@
+package core
+
+import (
+	"time"
+)
+
+// leaveState decides when the swarm ends.
+type leaveState struct {
+	complete   bool
+	completeAt time.Time
+	lastData   time.Time // of the last fresh block
+	ended      bool
+}
+
+func (s *leaveState) init(complete bool) { s.complete = complete }
+
+// completed follows from the last wanted file being in its place: we want nothing of anybody any more.
+func (c *Core) completed() {
+	if c.leaving.complete && !c.leaving.completeAt.IsZero() {
+		return
+	}
+	c.leaving.complete, c.leaving.completeAt = true, c.now
+	if !c.cfg.Seed.wanted() {
+		c.end(Complete)
+		return
+	}
+	c.emit(Effect{Op: Completed})
+	for i := len(c.links) - 1; i >= 0; i-- { // backwards: seeds leave on the way
+		l := c.links[i]
+		c.updateInterest(l)
+		c.seedsPart(l)
+	}
+}
+
+// end ends the swarm: nothing is decided after it.
+func (c *Core) end(o Outcome) {
+	if c.leaving.ended {
+		return
+	}
+	c.leaving.ended = true
+	c.emit(Effect{Op: Done, Outcome: o})
+}
+
+// leaveIfDue ends the swarm when one of its conditions is met.
+func (c *Core) leaveIfDue() {
+	s := &c.leaving
+	switch {
+	case s.ended:
+	case s.complete && s.completeAt.IsZero(): // it was complete before it began
+		c.completed()
+	case s.complete:
+		if c.seededEnough() {
+			c.end(Complete)
+		}
+	case due(c.now, c.maxTimeAt()):
+		c.end(c.outOf(OutOfTime))
+	case due(c.now, c.stallAt()):
+		c.end(c.outOf(Stalled))
+	case c.nobodyLeft():
+		c.end(NoneUsable)
+	}
+}
+
+// outOf turns a passed time limit into NoPeers where nobody was ever met.
+func (c *Core) outOf(o Outcome) Outcome {
+	if c.met == 0 {
+		return NoPeers
+	}
+	return o
+}
+
+func (c *Core) seededEnough() bool {
+	seed := c.cfg.Seed
+	if seed.Ratio > 0 && float64(c.uploaded) >= seed.Ratio*float64(c.pick.total) {
+		return true
+	}
+	return due(c.now, c.seedTimeAt())
+}
+
+// next returns the earliest time limit ahead.
+func (s *leaveState) next(c *Core) time.Time {
+	switch {
+	case s.ended:
+		return time.Time{}
+	case s.complete && s.completeAt.IsZero():
+		return c.now
+	case s.complete:
+		return c.seedTimeAt()
+	}
+	return earlier(c.maxTimeAt(), c.stallAt())
+}
+
+func (c *Core) seedTimeAt() time.Time {
+	if c.cfg.Seed.Time == 0 {
+		return time.Time{}
+	}
+	return c.leaving.completeAt.Add(c.cfg.Seed.Time)
+}
+
+func (c *Core) maxTimeAt() time.Time {
+	if c.cfg.MaxTime == 0 {
+		return time.Time{}
+	}
+	return c.start.Add(c.cfg.MaxTime)
+}
+
+func (c *Core) stallAt() time.Time {
+	if c.cfg.Stall == 0 {
+		return time.Time{}
+	}
+	from := c.start
+	if c.leaving.lastData.After(from) {
+		from = c.leaving.lastData
+	}
+	return from.Add(c.cfg.Stall)
+}
+
+// nobodyLeft reports whether there is no hope of a peer: every source has failed for good, and so
+// has every address.
+func (c *Core) nobodyLeft() bool {
+	d := &c.dialing
+	return d.sourcesKnown && !d.sourcesLeft && len(c.links) == 0 && d.underWay == 0 && d.hopeless()
+}
+
+// due reports whether a time limit has passed; a zero one never does.
+func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }

@@ -1,0 +1,277 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"bittern/peer/rate"
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// Reasons to drop a link that are nobody's fault.
+var (
+	errEnded     = errors.New("the swarm has ended")
+	errSelf      = errors.New("connected to ourselves")
+	errTwice     = errors.New("already connected to this peer")
+	errBanned    = errors.New("address is banned")
+	errFull      = errors.New("no place for another peer")
+	errMadeRoom  = errors.New("made room for another peer")
+	errBothSeeds = errors.New("both ends are seeds")
+	errManyPerIP = errors.New("too many connections from this address")
+)
+
+// A Misdeed is a reason to drop a peer that is the peer's own fault. It matches
+// [wire.ErrProtocol] under errors.Is.
+type Misdeed struct {
+	What string // lower case, no full stop
+	Ban  bool   // whether its address is banned for the rest of the run
+}
+
+func (m *Misdeed) Error() string { return "peer " + m.What }
+
+// Unwrap makes every misdeed a protocol violation.
+func (m *Misdeed) Unwrap() error { return wire.ErrProtocol }
+
+func misdeed(format string, a ...any) error { return &Misdeed{What: fmt.Sprintf(format, a...)} }
+
+// A link is what the core knows of one connection. All four flags of BEP 3 start as "choked, not
+// interested".
+type link struct {
+	id     LinkID
+	remote Remote
+	joined time.Time
+
+	sched    *piece.Peer       // what it has
+	gotHave  bool              // it has said what it has, so a bitfield would be late
+	seed     bool              // it has everything
+	wasLeech bool              // it lacked something when it said so first
+	ext      wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
+
+	// Picking: what we ask of it.
+	amInterested bool
+	choked       bool // it chokes us
+	snubbed      bool // it owes us blocks for too long
+	asked        askQueue
+	window       window
+	askAfter     time.Time // no request before: it has choked us in the middle of things
+	unasked      int       // blocks it sent that nobody asked for
+	lastBlock    time.Time // or the request that found nothing outstanding
+	down         rate.Meter
+
+	// Serving: what it asks of us.
+	amChoking   bool
+	interested  bool
+	chokedSince time.Time     // when amChoking last changed
+	queue       []piece.Block // asked for and not yet read, oldest first
+	inFlight    int           // bytes being read or in the writer's hands
+	up          rate.Meter
+}
+
+// rateWindow is the time over which rates are measured.
+const rateWindow = 4 * time.Second
+
+// maxPerIP bounds connections from one address; loopback, where many peers live, is exempt.
+const maxPerIP = 3
+
+// joined admits a connection that has shaken hands, or drops it.
+func (c *Core) joined(id LinkID, r *Remote) {
+	if err := c.admit(id, r); err != nil {
+		c.emit(Effect{Op: Drop, Link: id, Err: err})
+		c.dialing.refused(c, r, err)
+		return
+	}
+	l := &link{
+		id: id, remote: *r, joined: c.now, sched: c.pick.sched.Join(),
+		choked: true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
+		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
+	}
+	c.met++
+	c.links = append(c.links, l)
+	c.byID[id] = l
+	c.dialing.joined(c, l)
+	c.greet(l)
+}
+
+// admit decides whether a new connection may stay, making room for it where that is right.
+func (c *Core) admit(id LinkID, r *Remote) error {
+	if r.ID == c.cfg.PeerID {
+		return errSelf
+	}
+	if c.dialing.banned(r) {
+		return errBanned
+	}
+	sameIP := 0
+	for _, o := range c.links {
+		if o.remote.Addr.Addr() == r.Addr.Addr() {
+			sameIP++
+		}
+		if o.remote.ID != r.ID {
+			continue
+		}
+		if !c.keepsNew(o, r) {
+			return errTwice
+		}
+		c.drop(o, errTwice)
+		sameIP--
+		break
+	}
+	if sameIP >= maxPerIP && !r.Addr.Addr().IsLoopback() {
+		return errManyPerIP
+	}
+	if len(c.links) >= c.cfg.MaxPeers {
+		return c.makeRoom(r)
+	}
+	return nil
+}
+
+// keepsNew decides between two connections of the same two peers. Both ends must decide alike, so
+// the one stays that was opened by the larger peer id; of two opened by the same end the older.
+func (c *Core) keepsNew(old *link, r *Remote) bool {
+	if old.remote.Outgoing == r.Outgoing {
+		return false
+	}
+	weAreLarger := string(c.cfg.PeerID[:]) > string(r.ID[:])
+	return r.Outgoing == weAreLarger
+}
+
+// makeRoom drops the connection that is worth least, if it is worth less than a new one: one that
+// has been here for a minute while neither end wants anything of the other.
+func (c *Core) makeRoom(r *Remote) error {
+	for _, o := range c.links {
+		if !o.amInterested && !o.interested && c.now.Sub(o.joined) > time.Minute {
+			c.drop(o, errMadeRoom)
+			return nil
+		}
+	}
+	return errFull
+}
+
+// greet sends what comes behind the handshake: first what we have (BEP 3, BEP 6), then what we
+// speak (BEP 10).
+func (c *Core) greet(l *link) {
+	have := c.pick.sched.HavePieces()
+	switch {
+	case l.remote.Fast && have.Full():
+		c.send(l, wire.Message{ID: wire.HaveAll})
+	case l.remote.Fast && have.Empty():
+		c.send(l, wire.Message{ID: wire.HaveNone})
+	case !have.Empty():
+		c.send(l, wire.Message{ID: wire.Bitfield, Payload: have.Clone().Bytes()})
+	}
+	if l.remote.Ext {
+		h := c.cfg.Ext
+		h.YourIP = l.remote.Addr.Addr().Unmap()
+		h.UploadOnly = c.leaving.complete
+		c.send(l, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)})
+	}
+}
+
+// message takes a message other than a block.
+func (c *Core) message(l *link, m wire.Message) {
+	switch m.ID {
+	case wire.Bitfield, wire.HaveAll, wire.HaveNone:
+		c.haveSet(l, m)
+		return
+	case wire.Extended:
+		c.extended(l, m)
+		return
+	case wire.Port, wire.KeepAlive:
+		return
+	}
+	if !l.gotHave { // BEP 3: the bitfield is first or not at all; a peer without one has nothing
+		l.gotHave, l.wasLeech = true, true
+	}
+	switch m.ID {
+	case wire.Choke:
+		c.choked(l)
+	case wire.Unchoke:
+		c.unchoked(l)
+	case wire.Interested:
+		c.interested(l, true)
+	case wire.NotInterested:
+		c.interested(l, false)
+	case wire.Have:
+		c.have(l, m)
+	case wire.Request:
+		c.request(l, m)
+	case wire.Cancel:
+		c.cancel(l, m)
+	case wire.Reject:
+		c.rejected(l, m)
+	}
+	// Suggest and AllowedFast are hints we do not need to take (BEP 6).
+}
+
+// extended takes an extension message. Only the handshake concerns us (BEP 10, BEP 21); fields
+// that make no sense are ignored, as BEP 10 asks.
+func (c *Core) extended(l *link, m wire.Message) {
+	if m.ExtID != 0 {
+		return
+	}
+	if err := l.ext.Update(m.Payload); err != nil {
+		c.drop(l, err)
+		return
+	}
+	if ip := l.ext.YourIP; !c.dialing.self.IsValid() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
+		c.dialing.self = ip.Unmap()
+	}
+	c.seedsPart(l)
+}
+
+// haveSet takes the message that says at once what the peer has.
+func (c *Core) haveSet(l *link, m wire.Message) {
+	if l.gotHave {
+		c.drop(l, misdeed("sent a bitfield late or twice"))
+		return
+	}
+	l.gotHave = true
+	switch m.ID {
+	case wire.HaveAll:
+		c.pick.sched.HaveAll(l.sched)
+	case wire.Bitfield:
+		b, err := piece.ParseBitfield(m.Payload, c.cfg.Layout.Pieces())
+		if err != nil {
+			c.drop(l, &Misdeed{What: "sent a wrong bitfield: " + err.Error()})
+			return
+		}
+		c.pick.sched.HaveSet(l.sched, b)
+	}
+	c.hasMore(l)
+	l.wasLeech = !l.seed
+}
+
+// have takes the news that the peer has one more piece.
+func (c *Core) have(l *link, m wire.Message) {
+	if int64(m.Index) >= int64(c.cfg.Layout.Pieces()) {
+		c.drop(l, misdeed("has a piece %d that does not exist", m.Index))
+		return
+	}
+	c.pick.sched.Have(l.sched, int(m.Index))
+	c.hasMore(l)
+}
+
+// hasMore follows from a peer having more than before.
+func (c *Core) hasMore(l *link) {
+	if !l.seed && c.pick.sched.PeerCount(l.sched) == c.cfg.Layout.Pieces() {
+		l.seed = true
+		c.seeds++
+		if l.wasLeech {
+			c.copies++
+		}
+		c.seedsPart(l)
+		if c.byID[l.id] != l {
+			return
+		}
+	}
+	c.updateInterest(l)
+	c.pump(l)
+}
+
+// seedsPart drops a peer that wants nothing when neither do we.
+func (c *Core) seedsPart(l *link) {
+	if c.leaving.complete && (l.seed || l.ext.UploadOnly) {
+		c.drop(l, errBothSeeds)
+	}
+}

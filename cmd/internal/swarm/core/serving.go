@@ -1,0 +1,127 @@
+package core
+
+import (
+	"slices"
+
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// serveState is the upload side. A request waits in its peer's queue until there is room for its
+// block in the writer's hands, so a choke or a cancel still stops what has not been read, and
+// nothing is read from the disk before the socket can take it.
+type serveState struct {
+	reading int // bytes of all links being read or in writers' hands
+	turn    int // whose turn it is, so that no link always comes first
+}
+
+const (
+	// maxQueue is how many requests of a peer wait; it is what we announce as reqq. Above it they
+	// are rejected, or ignored where the peer does not speak the fast extension.
+	maxQueue = 250
+
+	// linkWindow is how many bytes of one peer are read or queued in its writer at once.
+	linkWindow = 512 << 10
+
+	// readCredit is the same for all peers together; it bounds the upload buffers.
+	readCredit = 8 << 20
+)
+
+// MaxQueue is the number of requests we queue for a peer: what our extension handshake says as
+// reqq (BEP 10).
+const MaxQueue = maxQueue
+
+// ReadCredit is the most bytes that ReadBlock effects ever ask to have in memory at once.
+const ReadCredit = readCredit
+
+// leave gives up what a link's writer held; its buffers are released by the shell.
+func (s *serveState) leave(l *link) {
+	s.reading -= l.inFlight
+	l.inFlight, l.queue = 0, nil
+}
+
+// request takes a request for a block of ours.
+func (c *Core) request(l *link, m wire.Message) {
+	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
+	if !c.cfg.Layout.Fits(b) {
+		c.drop(l, misdeed("asks for bytes that do not exist"))
+		return
+	}
+	if l.amChoking || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) {
+		c.reject(l, b)
+		return
+	}
+	l.queue = append(l.queue, b)
+	c.serve(l)
+}
+
+// reject tells a peer that a request will not be served, if it understands that (BEP 6).
+func (c *Core) reject(l *link, b piece.Block) {
+	if l.remote.Fast {
+		c.send(l, wire.Message{ID: wire.Reject, Index: b.Piece, Begin: b.Begin, Length: b.Length})
+	}
+}
+
+// cancel takes a request back. What has been read is sent all the same.
+func (c *Core) cancel(l *link, m wire.Message) {
+	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
+	if i := slices.Index(l.queue, b); i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
+		c.reject(l, b) // BEP 6: every request is answered, a cancelled one too
+	}
+}
+
+// serve hands as many of a link's requests to the disk as its window and the credit allow.
+func (c *Core) serve(l *link) {
+	n := 0
+	for _, b := range l.queue {
+		size := int(b.Length)
+		if l.inFlight > 0 && l.inFlight+size > linkWindow || c.serving.reading+size > readCredit {
+			break
+		}
+		l.inFlight += size
+		c.serving.reading += size
+		c.emit(Effect{Op: ReadBlock, Link: l.id, Block: b})
+		n++
+	}
+	l.queue = slices.Delete(l.queue, 0, n)
+}
+
+// sent takes back credit for n bytes that went to the kernel, or will never go.
+func (c *Core) sent(l *link, n int, gone bool) {
+	if gone {
+		c.uploaded += int64(n)
+		c.up.Add(c.now, n)
+	}
+	if l == nil {
+		return // its credit came back when it left
+	}
+	l.inFlight -= n
+	c.serving.reading -= n
+	if gone {
+		l.up.Add(c.now, n)
+	}
+	c.serve(l)
+	c.serveOthers()
+}
+
+// serveOthers gives free credit to the links that wait for it, in turn.
+func (c *Core) serveOthers() {
+	for range c.links {
+		if c.serving.reading+piece.BlockSize > readCredit {
+			return
+		}
+		c.serving.turn++
+		if l := c.links[c.serving.turn%len(c.links)]; len(l.queue) > 0 {
+			c.serve(l)
+		}
+	}
+}
+
+// dismiss empties the queue of a peer we have just choked (BEP 3; BEP 6 wants each one rejected).
+func (c *Core) dismiss(l *link) {
+	for _, b := range l.queue {
+		c.reject(l, b)
+	}
+	l.queue = l.queue[:0]
+}

@@ -1,0 +1,208 @@
+package core
+
+import (
+	"testing"
+	"time"
+
+	"bittern/peer/choke"
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// full returns the bitfield of everything.
+func full(l piece.Layout) piece.Bitfield {
+	b := piece.NewBitfield(l.Pieces())
+	for i := range l.Pieces() {
+		b.Set(i)
+	}
+	return b
+}
+
+// seedRig is a rig that has everything and seeds for ever.
+func seedRig(t *testing.T, fast bool) *rig {
+	l := layoutOf(t, 16*mib, mib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}})
+	r.tick(0)
+	r.want("it begins", "completed")
+	rem := remote(1)
+	rem.Fast = fast
+	r.handle(Event{Op: Joined, Link: 1, Remote: rem})
+	if fast {
+		r.want("we have all", "1:have all")
+	} else {
+		r.want("we have all", "1:bitfield")
+	}
+	return r
+}
+
+func request(i, n uint32) wire.Message {
+	return wire.Message{ID: wire.Request, Index: i, Begin: n * piece.BlockSize, Length: piece.BlockSize}
+}
+
+func TestAnInterestedPeerIsServed(t *testing.T) {
+	r := seedRig(t, true)
+	r.msg(1, request(0, 0))
+	r.want("choked", "1:reject request")
+	r.say(1, wire.Interested)
+	r.want("there is a place", "1:unchoke")
+	r.msg(1, request(0, 0))
+	r.want("served", "1:read")
+	r.msg(1, wire.Message{ID: wire.Request, Index: 16, Length: piece.BlockSize})
+	r.want("no such piece", "1:drop peer asks for bytes that do not exist")
+}
+
+func TestReadsAreHeldBackUntilTheSocketTakesThem(t *testing.T) {
+	r := seedRig(t, true)
+	r.say(1, wire.Interested)
+	r.forget()
+	const window = linkWindow / piece.BlockSize
+	for n := range uint32(maxQueue + window + 5) {
+		r.msg(1, request(n/64, n%64))
+	}
+	r.want("a window is read, a queue waits, the rest is refused", "32x 1:read, 5x 1:reject request")
+	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
+	r.want("as much as was sent", "2x 1:read")
+	last := uint32(maxQueue + window - 1)
+	r.msg(1, wire.Message{ID: wire.Cancel, Index: last / 64, Begin: last % 64 * piece.BlockSize, Length: piece.BlockSize})
+	r.want("what has not been read can be cancelled", "1:reject request")
+	if got := r.c.Snapshot(r.now).Uploaded; got != 2*piece.BlockSize {
+		t.Errorf("uploaded %d, want two blocks", got)
+	}
+}
+
+func TestALeavingPeerGivesItsCreditBack(t *testing.T) {
+	r := seedRig(t, true)
+	r.say(1, wire.Interested)
+	r.msg(1, request(0, 0))
+	r.forget()
+	r.handle(Event{Op: Left, Link: 1})
+	if r.c.serving.reading != 0 {
+		t.Errorf("%d bytes still counted", r.c.serving.reading)
+	}
+	r.handle(Event{Op: Sent, Link: 1, N: piece.BlockSize})
+	if r.c.serving.reading != 0 {
+		t.Errorf("%d bytes counted after the late report", r.c.serving.reading)
+	}
+}
+
+func TestASlotThatIsGivenUpGoesToTheNext(t *testing.T) {
+	l := layoutOf(t, 16*mib, mib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: 1})
+	r.tick(0)
+	r.join(1)
+	r.join(2)
+	r.forget()
+	r.say(1, wire.Interested)
+	r.say(2, wire.Interested)
+	r.want("one slot", "1:unchoke")
+	r.say(1, wire.NotInterested)
+	r.want("free", "1:choke, 2:unchoke")
+	r.handle(Event{Op: Left, Link: 2})
+	r.say(1, wire.Interested)
+	r.want("free again", "1:unchoke")
+}
+
+func TestSeedsGoRound(t *testing.T) {
+	l := layoutOf(t, 16*mib, mib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: 1})
+	r.tick(0)
+	r.join(1)
+	r.join(2)
+	r.say(1, wire.Interested)
+	r.say(2, wire.Interested)
+	r.forget()
+	r.tick(choke.Quantum + choke.Every)
+	r.want("its quantum is over", "1:choke, 2:unchoke")
+}
+
+func TestSeedingEnds(t *testing.T) {
+	l := layoutOf(t, mib, 64*kib)
+	for _, tt := range []struct {
+		name string
+		seed Seeding
+		do   func(*rig)
+	}{
+		{"by ratio", Seeding{Ratio: 1.5}, func(r *rig) {
+			r.join(1)
+			r.handle(Event{Op: Sent, Link: 1, N: mib + mib/2})
+		}},
+		{"by time", Seeding{Time: time.Minute}, func(r *rig) { r.tick(time.Minute) }},
+		{"at once", Seeding{}, func(r *rig) { r.tick(0) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Layout: l, Have: full(l), Seed: tt.seed})
+			tt.do(r)
+			if !r.has("done complete") {
+				t.Errorf("did not end: %v", r.got)
+			}
+		})
+	}
+}
+
+func TestTimeLimits(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cfg  Config
+		met  bool
+		want string
+	}{
+		{"nobody, stall", Config{Stall: time.Minute}, false, "done no peers"},
+		{"nobody, max time", Config{MaxTime: time.Minute}, false, "done no peers"},
+		{"silent, stall", Config{Stall: time.Minute}, true, "done stalled"},
+		{"silent, max time", Config{MaxTime: time.Minute}, true, "done out of time"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, tt.cfg)
+			if tt.met {
+				r.join(1)
+			}
+			r.tick(time.Minute - 1)
+			r.want("not yet", "")
+			r.tick(1)
+			r.want("now", tt.want)
+		})
+	}
+}
+
+func TestAByteOfContentPutsTheStallOff(t *testing.T) {
+	r := newRig(t, Config{Stall: time.Minute})
+	r.seed(1)
+	b := r.takeAsks()[0]
+	r.tick(15 * time.Second)
+	r.block(1, b)
+	r.forget()
+	r.tick(time.Minute - 1)
+	if r.has("done stalled") {
+		t.Fatal("gave up too early")
+	}
+	r.tick(1)
+	if !r.has("done stalled") {
+		t.Fatal("did not give up")
+	}
+}
+
+func TestWrongSayingsAreDropped(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		msgs []wire.Message
+	}{
+		{"short bitfield", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0xff}}}},
+		{"spare bits", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0, 0, 1}}}},
+		{"twice", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0, 0}}, {ID: wire.Bitfield, Payload: []byte{0, 0}}}},
+		{"late", []wire.Message{{ID: wire.Interested}, {ID: wire.Bitfield, Payload: []byte{0, 0}}}},
+		{"have out of range", []wire.Message{{ID: wire.Have, Index: 16}}},
+		{"have far out of range", []wire.Message{{ID: wire.Have, Index: 1<<32 - 1}}},
+		{"junk for an extension handshake", []wire.Message{{ID: wire.Extended, Payload: []byte("x")}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			r.join(1)
+			for _, m := range tt.msgs {
+				r.msg(1, m)
+			}
+			if len(r.c.links) != 0 {
+				t.Errorf("still connected after %v", r.got)
+			}
+		})
+	}
+}
