@@ -7,11 +7,32 @@
 // the network is printed only in the form that metainfo.Printable gives it.
 package app
 
-import "io"
+import (
+	"errors"
+	"io"
+
+	"bittern/cmd/internal/ui"
+)
 
 // Streams are where a command reads and writes.
 type Streams struct {
 	In  io.Reader // a .torrent, for the source "-"
 	Out io.Writer // the result and nothing else
 	Err io.Writer // progress, log, warnings
+}
+
+// ParseProgress reads how progress is to be shown: auto, bar, lines or none.
+func ParseProgress(s string) (ui.Mode, error) {
+	modes := map[string]ui.Mode{"auto": ui.Auto, "bar": ui.Bar, "lines": ui.Lines, "none": ui.None}
+	if m, ok := modes[s]; ok {
+		return m, nil
+	}
+	return ui.Auto, errors.New("want auto, bar, lines or none")
+}
+
+// EmitFailure writes the JSON event of an error that ends a command with the given exit code.
+func EmitFailure(out io.Writer, code int, err error) {
+	ui.New(ui.Config{Out: out, Err: io.Discard, JSON: true}).Emit(ui.Failure{
+		Code: code, Reason: ReasonOf(err), Message: err.Error(),
+	})
 }

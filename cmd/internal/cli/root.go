@@ -41,16 +41,14 @@ func Main(args []string) int {
 		end(app.SignalError{Sig: sig})
 		signal.Stop(signals) // a second Ctrl-C kills at once
 	}()
-	return run(ctx, env{
-		Streams: app.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		Getenv:  os.LookupEnv,
-	}, args)
+	e := env{Streams: app.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, Getenv: os.LookupEnv}
+	return runRoot(ctx, e, newRoot(e), args)
 }
 
-// run executes one command line and reports how it failed: in one line on stderr, unless -qq.
-func run(ctx context.Context, e env, args []string) (code int) {
-	root := newRoot(e)
-	root.SetArgs(args)
+// runRoot executes one command line and reports how it failed: in one line on stderr, unless -qq.
+func runRoot(ctx context.Context, e env, root *cobra.Command, args []string) (code int) {
+	asUsage(root)
+	root.SetArgs(joinOptional(args))
 	cmd, err := execute(ctx, root)
 	if err == nil {
 		return exitOK
@@ -62,6 +60,9 @@ func run(ctx context.Context, e env, args []string) (code int) {
 	code = exitCode(err)
 	if bug, ok := errors.AsType[*app.BugError](err); ok {
 		fmt.Fprintf(e.Err, "%s\n", bug.Stack)
+	}
+	if hasEvents(cmd) {
+		app.EmitFailure(e.Out, code, err)
 	}
 	if code == exitBug || quietness(cmd) < 2 {
 		fmt.Fprintf(e.Err, "bittern: %s\n", oneLine(err.Error()))
@@ -96,6 +97,15 @@ func quietness(cmd *cobra.Command) int {
 	return n
 }
 
+// hasEvents reports whether the command was told to print its events.
+func hasEvents(cmd *cobra.Command) bool {
+	if cmd == nil || cmd.Annotations[events] == "" {
+		return false
+	}
+	on, err := cmd.Flags().GetBool("json")
+	return err == nil && on
+}
+
 // newRoot builds the whole command tree.
 func newRoot(e env) *cobra.Command {
 	root := &cobra.Command{
@@ -123,8 +133,7 @@ func newRoot(e env) *cobra.Command {
 	root.SetOut(e.Out)
 	root.SetErr(e.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath(), err) })
-	root.AddCommand(newVersion(e))
-	asUsage(root)
+	root.AddCommand(newInfo(e), newVersion(e))
 	return root
 }
 

@@ -1,0 +1,213 @@
+package app
+
+import (
+	"context"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Limits of reading a .torrent, wherever it comes from.
+const (
+	maxTorrent   = 64 << 20         // bytes; legal ones of 40 MB exist
+	fetchTime    = 30 * time.Second // for the whole of an HTTP answer
+	maxRedirects = 5
+)
+
+// readSource returns the bytes of the .torrent that source names: a path, "-" for in, or an
+// http(s) URL. Its errors are of [ClassBadInput] and name the source.
+func readSource(ctx context.Context, source string, in io.Reader) ([]byte, error) {
+	switch kindOf(source) {
+	case magnetSource:
+		return nil, &Error{Class: ClassBadInput, What: "magnet links are not supported yet",
+			Hint: "give a .torrent file or its URL"}
+	case hashSource:
+		return nil, &Error{Class: ClassBadInput, What: "a bare info-hash is not supported yet",
+			Hint: "give a .torrent file or its URL; a file of that name as ./" + source}
+	case urlSource:
+		data, err := fetch(ctx, source)
+		if err != nil {
+			return nil, failed(ClassBadInput, err, "cannot fetch %s", withoutSecrets(source))
+		}
+		return data, nil
+	case stdinSource:
+		data, err := readAll(in)
+		if err != nil {
+			return nil, failed(ClassBadInput, err, "cannot read the torrent from stdin")
+		}
+		return data, nil
+	}
+	data, err := readFile(source)
+	if err != nil {
+		return nil, failed(ClassBadInput, err, "cannot read %s", printable(source))
+	}
+	return data, nil
+}
+
+// A sourceKind is how a SOURCE is given.
+type sourceKind uint8
+
+const (
+	pathSource sourceKind = iota
+	stdinSource
+	urlSource
+	magnetSource
+	hashSource
+)
+
+// kindOf tells the kinds of source apart by their form alone, so that one command line means the same
+// in every folder. A file whose name looks like another kind is given as ./NAME.
+func kindOf(source string) sourceKind {
+	scheme, _, ok := strings.Cut(strings.ToLower(source), ":")
+	switch {
+	case source == "-":
+		return stdinSource
+	case ok && scheme == "magnet":
+		return magnetSource
+	case ok && (scheme == "http" || scheme == "https"):
+		return urlSource
+	case isInfoHash(source):
+		return hashSource
+	}
+	return pathSource
+}
+
+// isInfoHash reports whether s is a bare SHA-1 in hexadecimal or base32 (BEP 9).
+func isInfoHash(s string) bool {
+	switch len(s) {
+	case 40:
+		_, err := hex.DecodeString(s)
+		return err == nil
+	case 32:
+		_, err := base32.StdEncoding.DecodeString(strings.ToUpper(s))
+		return err == nil
+	}
+	return false
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // read only: nothing to lose
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("it is a folder, not a .torrent file")
+	}
+	return readAll(f)
+}
+
+// readAll reads to the end, or refuses more than the limit.
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxTorrent+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxTorrent {
+		return nil, fmt.Errorf("larger than %d MiB", maxTorrent>>20)
+	}
+	return data, nil
+}
+
+// fetch gets a .torrent over HTTP(S). A redirect may not lead from the network to this machine or
+// its local network: a web site has no business there.
+func fetch(ctx context.Context, link string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTime, fmt.Errorf("no complete answer within %v", fetchTime))
+	defer cancel()
+	var guard hopGuard
+	dialer := net.Dialer{Control: guard.control}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
+		MaxResponseHeaderBytes: 1 << 20, DisableKeepAlives: true, ForceAttemptHTTP2: true,
+	}
+	client := http.Client{Transport: transport, CheckRedirect: guard.redirect}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
+	if err != nil {
+		return nil, bareURLError(err)
+	}
+	req.Header.Set("User-Agent", "bittern")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, causeOf(ctx, bareURLError(err))
+	}
+	defer resp.Body.Close() // read only
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	}
+	data, err := readAll(resp.Body)
+	return data, causeOf(ctx, err)
+}
+
+// A hopGuard watches the hops of one fetch, which come one after another.
+type hopGuard struct {
+	redirected bool // the hop at hand is not the first
+	public     bool // an earlier one was to a public address
+}
+
+func (g *hopGuard) redirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	}
+	if s := req.URL.Scheme; s != "http" && s != "https" {
+		return fmt.Errorf("redirected to %s, which is neither http nor https", printable(s))
+	}
+	g.redirected = true
+	return nil
+}
+
+// control sees the address of each connection before it is made.
+func (g *hopGuard) control(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	public := isPublic(to.Addr())
+	if g.redirected && g.public && !public {
+		return fmt.Errorf("redirected from a public address to %s", to.Addr())
+	}
+	g.public = g.public || public
+	return nil
+}
+
+func isPublic(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsGlobalUnicast() && !a.IsPrivate()
+}
+
+// bareURLError takes the URL out of an error: it may hold a password, and the caller names it.
+func bareURLError(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// causeOf is why ctx ended, if it did, in place of an error that only says so.
+func causeOf(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// withoutSecrets is a URL fit to be shown: without its password and query, which often holds a key.
+func withoutSecrets(link string) string {
+	u, err := url.Parse(link)
+	if err != nil {
+		return printable(link)
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "..."
+	}
+	return printable(u.Redacted())
+}

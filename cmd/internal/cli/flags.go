@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bittern/cmd/internal/app"
+)
+
+// bindShown binds what every command has that may run for a while.
+func bindShown(cmd *cobra.Command, o *app.Shown, json string) {
+	f := cmd.Flags()
+	f.BoolVar(&o.JSON, "json", false, json)
+	f.CountVarP(&o.Quiet, "quiet", "q", "print only errors; twice: nothing")
+	f.CountVarP(&o.Verbose, "verbose", "v", "print what happens; twice: every detail")
+	f.StringVar(&o.Log, "log", "", "write a full log to `FILE`")
+}
+
+// bindProgress binds --progress.
+func bindProgress(cmd *cobra.Command, o *app.Shown) {
+	cmd.Flags().Var(into(&o.Mode, "HOW", "auto", app.ParseProgress), "progress", "auto, bar, lines or none")
+	complete(cmd, "progress", "auto", "bar", "lines", "none")
+}
+
+// bindNetwork binds how to reach peers.
+func bindNetwork(cmd *cobra.Command, o *app.Network) {
+	f := cmd.Flags()
+	var none ports
+	port := into(&none, "PORT", "", parsePorts)
+	port.parse = func(s string) error {
+		p, err := parsePorts(s)
+		o.Port, o.PortEnd = p.first, p.last
+		return err
+	}
+	f.VarP(port, "port", "p", "listen on this port, or the first free one of a range N-M (default: any)")
+	f.Var(&list{&o.Peers, "HOST:PORT", checkPeer}, "peer", "connect to this peer (may be repeated)")
+	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "add a tracker (may be repeated)")
+	f.BoolVar(&o.NoTrackers, "no-trackers", false, "use no tracker, not even the torrent's")
+	o.MaxPeers = 80
+	f.Var(into(&o.MaxPeers, "N", "80", parseCount), "max-peers", "keep at most so many connections")
+	f.Var(into(&o.Interface, "IP", "", parseInterface), "interface", "listen on and connect from this address")
+	f.BoolVarP(&o.Only4, "ipv4", "4", false, "use IPv4 only")
+	f.BoolVarP(&o.Only6, "ipv6", "6", false, "use IPv6 only")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { // cobra's own check is no usage error and says less
+		if o.Only4 && o.Only6 {
+			return usage(cmd.CommandPath(), errors.New("--ipv4 and --ipv6 leave no address"))
+		}
+		return nil
+	}
+}
+
+// bindSeedUntil binds when to stop seeding.
+func bindSeedUntil(cmd *cobra.Command, o *app.SeedUntil) {
+	f := cmd.Flags()
+	f.Var(into(&o.Ratio, "RATIO", "", parseRatio), "seed-ratio", "seed until so many times the size is uploaded")
+	f.Var(into(&o.Time, "TIME", "", parseDuration), "seed-time", "seed for so long")
+}
+
+// complete gives a flag's values to shell completion.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic("cli: " + err.Error()) // there is no such flag: a bug of ours that every run would show
+	}
+}
+
+// completeDir makes a flag complete to folders.
+func completeDir(cmd *cobra.Command, flag string) {
+	if err := cmd.MarkFlagDirname(flag); err != nil {
+		panic("cli: " + err.Error()) // as in complete
+	}
+}
+
+// completeTorrent completes a SOURCE to .torrent files.
+func completeTorrent(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return []string{"torrent"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+// one takes exactly one argument, and calls it by its name.
+func one(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return errors.New("which " + what + "?")
+		case len(args) > 1:
+			return errors.New("want one " + what + ", not also " + strings.Join(args[1:], " "))
+		case args[0] == "":
+			return errors.New("an empty " + what)
+		}
+		return nil
+	}
+}

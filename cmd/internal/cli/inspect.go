@@ -1,0 +1,25 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"bittern/cmd/internal/app"
+)
+
+func newInfo(e env) *cobra.Command {
+	var o app.InfoOptions
+	cmd := &cobra.Command{
+		Use:               "info SOURCE",
+		Short:             "Show what a torrent is",
+		Long:              "Show what a torrent is: its info-hash, trackers and files.\n\n" + sourceHelp,
+		Example:           "  bittern info x.torrent\n  bittern info --json https://example.org/x.torrent | jq .files",
+		Args:              one("SOURCE"),
+		ValidArgsFunction: completeTorrent,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Source = args[0]
+			return app.Info(cmd.Context(), e.Streams, o)
+		},
+	}
+	bindShown(cmd, &o.Shown, "print one JSON object")
+	return cmd
+}
