@@ -1,0 +1,249 @@
+package metainfo
+
+import (
+	"crypto/sha1"
+	"math"
+	"strings"
+
+	"bittern/bencode"
+	"bittern/piece"
+)
+
+// A Spec says what a new torrent is. Nothing else gets into it.
+type Spec struct {
+	Name string // of the file or root folder: one safe part of a path
+	// Files are in the order of the stream. Their paths begin with Name and "/", as those of
+	// [Torrent.Files]; a single file whose path is Name alone makes a torrent of one file
+	// instead of a folder. Offset is not looked at; Pad files need no path.
+	Files       []File
+	PieceLength int64 // bytes
+
+	Trackers  [][]string // tiers; the first URL is also "announce"
+	WebSeeds  []string   // url-list (BEP 19)
+	Private   bool       // BEP 27
+	Source    string     // makes the info-hash differ between trackers; "" leaves it out
+	Comment   string     // "" leaves it out
+	CreatedBy string     // "" leaves it out
+	// CreationDate is in seconds since 1970; 0 leaves it out.
+	CreationDate int64
+}
+
+// Limits of [PieceLengthFor], bytes, and the number of pieces it aims at.
+const (
+	minPieceLength = 16 << 10
+	maxPieceLength = 16 << 20
+	aimPieces      = 2500
+)
+
+// PieceLengthFor returns the piece length in bytes for a torrent of total bytes: the power of
+// two that makes 1,250 to 2,500 pieces, but 16 KiB to 16 MiB.
+func PieceLengthFor(total int64) int64 {
+	n := int64(minPieceLength)
+	for n < maxPieceLength && total > aimPieces*n {
+		n *= 2
+	}
+	return n
+}
+
+// Layout returns how the content is cut into pieces. The error is a *[UsageError].
+func (s Spec) Layout() (piece.Layout, error) {
+	total := int64(0)
+	for _, f := range s.Files {
+		if f.Length < 0 || f.Length > math.MaxInt64-total {
+			return piece.Layout{}, &UsageError{f.Path, "its size cannot be"}
+		}
+		total += f.Length
+	}
+	if total == 0 {
+		return piece.Layout{}, &UsageError{s.Name, "there is nothing in it to share"}
+	}
+	l, err := piece.NewLayout(total, s.PieceLength)
+	if err != nil {
+		return piece.Layout{}, &UsageError{s.Name, strings.TrimPrefix(err.Error(), "piece: ")}
+	}
+	return l, nil
+}
+
+// Build returns the .torrent file, canonically encoded. sums are the SHA-1 sums of the
+// pieces, 20 bytes each. The error is a *[UsageError]; [Parse] takes whatever Build returns.
+func (s Spec) Build(sums []byte) ([]byte, error) {
+	if err := s.check(sums); err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, len(sums)+100*len(s.Files)+1024), 'd')
+	if tiers := s.Trackers; len(tiers) > 0 {
+		out = bencode.AppendString(bencode.AppendString(out, "announce"), tiers[0][0])
+		if len(tiers) > 1 || len(tiers[0]) > 1 {
+			out = bencode.Append(bencode.AppendString(out, "announce-list"), tiers)
+		}
+	}
+	out = optional(out, "comment", s.Comment)
+	out = optional(out, "created by", s.CreatedBy)
+	if s.CreationDate != 0 {
+		out = bencode.AppendInt(bencode.AppendString(out, "creation date"), s.CreationDate)
+	}
+	out = s.appendInfo(bencode.AppendString(out, "info"), sums)
+	switch len(s.WebSeeds) {
+	case 0:
+	case 1: // not every client reads a list
+		out = optional(out, "url-list", s.WebSeeds[0])
+	default:
+		out = bencode.Append(bencode.AppendString(out, "url-list"), s.WebSeeds)
+	}
+	if out = append(out, 'e'); len(out) > MaxSize {
+		return nil, &UsageError{s.Name, "the torrent would be too large; a larger piece length makes it smaller"}
+	}
+	return out, nil
+}
+
+// appendInfo appends the info dictionary.
+func (s Spec) appendInfo(out, sums []byte) []byte {
+	out = append(out, 'd')
+	if s.single() {
+		out = bencode.AppendInt(bencode.AppendString(out, "length"), s.Files[0].Length)
+	} else {
+		out = append(bencode.AppendString(out, "files"), 'l')
+		for _, f := range s.Files {
+			out = s.appendFile(out, f)
+		}
+		out = append(out, 'e')
+	}
+	out = bencode.AppendString(bencode.AppendString(out, "name"), s.Name)
+	out = bencode.AppendInt(bencode.AppendString(out, "piece length"), s.PieceLength)
+	out = bencode.AppendString(bencode.AppendString(out, "pieces"), sums)
+	if s.Private {
+		out = bencode.AppendInt(bencode.AppendString(out, "private"), 1)
+	}
+	return append(optional(out, "source", s.Source), 'e')
+}
+
+// appendFile appends an element of "files".
+func (s Spec) appendFile(out []byte, f File) []byte {
+	out = append(out, 'd')
+	path := strings.TrimPrefix(f.Path, s.Name+"/")
+	if f.Pad {
+		out = optional(out, "attr", "p")
+		// BEP 47: "The recommended path is [".pad", "N"] where N is the length".
+		path = ".pad/" + string(bencode.AppendInt(nil, f.Length)[1:])
+		path = path[:len(path)-1]
+	}
+	out = bencode.AppendInt(bencode.AppendString(out, "length"), f.Length)
+	out = append(bencode.AppendString(out, "path"), 'l')
+	for part := range strings.SplitSeq(path, "/") {
+		out = bencode.AppendString(out, part)
+	}
+	return append(out, "ee"...)
+}
+
+// optional appends a key and its string, or nothing when that is empty.
+func optional(out []byte, key, s string) []byte {
+	if s == "" {
+		return out
+	}
+	return bencode.AppendString(bencode.AppendString(out, key), s)
+}
+
+// single reports whether the torrent is one file and not a folder.
+func (s Spec) single() bool { return len(s.Files) == 1 && s.Files[0].Path == s.Name }
+
+// check refuses what Parse would refuse or leave out.
+func (s Spec) check(sums []byte) error {
+	l, err := s.Layout()
+	if err != nil {
+		return err
+	}
+	if len(sums) != l.Pieces()*sha1.Size {
+		panic("metainfo: Build with the wrong number of sums")
+	}
+	if err := s.checkPaths(); err != nil {
+		return err
+	}
+	n := 0
+	for _, tier := range s.Trackers {
+		if len(tier) == 0 {
+			return &UsageError{"", "a tier without trackers"}
+		}
+		for _, u := range tier {
+			if clean, ok := usableURL(u, []string{"http", "https", "udp"}); !ok || clean != u {
+				return &UsageError{u, "not the URL of a tracker (http, https, or udp with a port)"}
+			}
+			n++
+		}
+	}
+	for _, u := range s.WebSeeds {
+		if clean, ok := usableURL(u, []string{"http", "https"}); !ok || clean != u {
+			return &UsageError{u, "not an http or https URL"}
+		}
+	}
+	if n > MaxTrackers || len(s.WebSeeds) > MaxWebSeeds {
+		return &UsageError{s.Name, "too many trackers or web seeds"}
+	}
+	if len(s.Comment) > maxText || len(s.Source) > maxText || len(s.CreatedBy) > maxText {
+		return &UsageError{s.Name, "a comment or source of more than 64 KiB"}
+	}
+	return nil
+}
+
+// checkPaths refuses names that no reader would take.
+func (s Spec) checkPaths() error {
+	if _, err := (rules{}).root([]byte(s.Name)); err != nil {
+		return &UsageError{s.Name, "not the name of one file or folder"}
+	}
+	if s.single() {
+		return nil
+	}
+	var part []byte
+	for _, f := range s.Files {
+		if f.Pad {
+			continue
+		}
+		below, ok := strings.CutPrefix(f.Path, s.Name+"/")
+		if !ok || strings.Count(below, "/") >= maxDepth || len(f.Path) > maxPath {
+			return &UsageError{f.Path, "not a path below the folder, or too long"}
+		}
+		for name := range strings.SplitSeq(below, "/") {
+			var err error
+			if part, err = (rules{}).clean(part[:0], []byte(name), maxPart); err != nil {
+				return &UsageError{f.Path, err.Error()}
+			}
+		}
+	}
+	return nil
+}
+
+// Warnings says which names readers on some system will change, so that what they download
+// is called otherwise: names with hidden characters or too long ones, those that Windows
+// cannot hold, those that differ in case or normal form only.
+func (s Spec) Warnings() []string {
+	var w warnings
+	r := rules{windows: true}
+	root, err := r.root([]byte(s.Name))
+	if err != nil {
+		return nil // Build refuses it
+	}
+	if root != s.Name {
+		w.warn("the name %s will be %s on some systems", quote(s.Name), quote(root))
+	}
+	if s.single() {
+		return w.lines()
+	}
+	t := newTree(r, root, &warnings{}) // what it says is worded for a reader
+	for _, f := range s.Files {
+		if f.Pad {
+			continue
+		}
+		below := strings.TrimPrefix(f.Path, s.Name+"/")
+		v, err := bencode.Decode(bencode.Append(nil, strings.Split(below, "/")))
+		if err != nil {
+			return w.lines() // too large for any torrent
+		}
+		path, err := t.add(v)
+		if err != nil {
+			return w.lines() // Build refuses it
+		}
+		if path != root+"/"+below {
+			w.warn("%s will be %s on some systems", quote(f.Path), quote(path))
+		}
+	}
+	return w.lines()
+}

@@ -1,0 +1,250 @@
+package metainfo
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"fmt"
+	"unicode/utf8"
+
+	"bittern/bencode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// A tree gives every file of a folder a path that no other has, on file systems that tell
+// case and normal form apart and on those that do not. It lives while a torrent is parsed.
+//
+// Names are compared folded (case and normal form). A file whose name is taken gets a number:
+// "a.txt", "a (2).txt". Folders whose names are the same when folded are one folder, spelled
+// as at first. A file also takes its name with ".part", which it has until it is complete.
+//
+// Paths are remembered as hashes, 20 bytes an entry, because 100,000 files are not rare and
+// memory is. Two paths of one hash would only number a file without need.
+type tree struct {
+	rules
+	*warnings
+	taken    map[hash]slot
+	folders  map[hash]int32 // by parent and the name asked for, folded: index into list
+	list     []folder       // the root first
+	suffixed bool           // some name ends in ".part", so that looking for clashes with it is needed
+	paths    arena
+
+	last   []byte // the encoded folders of the file before
+	lastIn int32  // and what they are
+	part   []byte // scratch: a clean name
+	folded []byte // scratch: parent's hash and the folded name
+	fold   folding
+}
+
+// A hash identifies a path in the tree: that of the parent and the folded name, hashed.
+type hash [16]byte
+
+// A slot is a name that is taken.
+type slot struct {
+	next uint16 // the number to try next for another of the name; 0 means 2
+	file bool
+}
+
+type folder struct {
+	id    hash
+	path  string
+	asked string // the name as first asked for, clean; the path may end in a numbered one
+}
+
+func newTree(r rules, root string, w *warnings) *tree {
+	return &tree{
+		rules: r, warnings: w,
+		taken: make(map[hash]slot), folders: make(map[hash]int32),
+		list: []folder{{path: root, asked: root}},
+		fold: folding{caser: cases.Fold()},
+	}
+}
+
+// add returns the path for the file whose parts are the elements of v.
+func (t *tree) add(v bencode.Value) (string, error) {
+	dirs, name, err := t.split(v)
+	if err != nil {
+		return "", err
+	}
+	in, err := t.enter(dirs)
+	if err != nil {
+		return "", err
+	}
+	t.part, err = t.clean(t.part[:0], name, maxPart)
+	if err != nil {
+		return "", err
+	}
+	final, _, err := t.take(in, string(t.part), true)
+	if err != nil {
+		return "", err
+	}
+	parent := t.list[in].path
+	if len(parent)+1+len(final) > maxPath {
+		return "", fmt.Errorf("the path is longer than %d bytes", maxPath)
+	}
+	path := t.paths.join(parent, "/", final)
+	if final != string(name) {
+		t.warn("%s in the torrent goes to %s", quote(string(name)), quote(path))
+	}
+	return path, nil
+}
+
+// split returns the encoded folders of a path, as a span of the input, and the name.
+func (t *tree) split(v bencode.Value) (dirs, name []byte, err error) {
+	raw, parts, end := v.Raw(), 0, 1
+	for part := range v.List() {
+		b, ok := part.Bytes()
+		if !ok {
+			return nil, nil, fmt.Errorf("a part of the path is not a string")
+		}
+		if parts++; parts > maxDepth {
+			return nil, nil, fmt.Errorf("the path has more than %d parts", maxDepth)
+		}
+		dirs, name = raw[1:end], b
+		end += len(part.Raw())
+	}
+	if parts == 0 {
+		return nil, nil, fmt.Errorf("no path")
+	}
+	return dirs, name, nil
+}
+
+// enter returns the folder that the encoded strings dirs lead to, made where it is new. The
+// files of one folder mostly follow one another, so the last answer is kept.
+func (t *tree) enter(dirs []byte) (int32, error) {
+	if bytes.Equal(dirs, t.last) {
+		return t.lastIn, nil
+	}
+	in := int32(0)
+	for rest := dirs; len(rest) > 0; {
+		v, behind, err := bencode.DecodePrefix(rest, bencode.Limits{})
+		if err != nil {
+			return 0, err
+		}
+		name, _ := v.Bytes()
+		if in, err = t.folder(in, name); err != nil {
+			return 0, err
+		}
+		rest = behind
+	}
+	t.last, t.lastIn = dirs, in
+	return in, nil
+}
+
+// folder returns the folder raw in the folder parent, made if it is new.
+func (t *tree) folder(parent int32, raw []byte) (int32, error) {
+	var err error
+	if t.part, err = t.clean(t.part[:0], raw, maxPart); err != nil {
+		return 0, err
+	}
+	asked := string(t.part)
+	id := t.hash(parent, asked)
+	if i, ok := t.folders[id]; ok {
+		if t.list[i].asked != asked {
+			t.warn("the folder %s in the torrent goes to %s", quote(string(raw)), quote(t.list[i].path))
+		}
+		return i, nil
+	}
+	final, own, err := t.take(parent, asked, false)
+	if err != nil {
+		return 0, err
+	}
+	path := t.paths.join(t.list[parent].path, "/", final)
+	if len(path) > maxPath {
+		return 0, fmt.Errorf("the path is longer than %d bytes", maxPath)
+	}
+	if final != string(raw) {
+		t.warn("the folder %s in the torrent goes to %s", quote(string(raw)), quote(path))
+	}
+	i := int32(len(t.list))
+	t.list = append(t.list, folder{id: own, path: path, asked: asked})
+	t.folders[id] = i
+	return i, nil
+}
+
+// take reserves name in the folder parent, with a number if it is taken, and returns the
+// name and the hash of its path.
+func (t *tree) take(parent int32, name string, file bool) (final string, id hash, err error) {
+	id = t.hash(parent, name)
+	if t.free(id, file) {
+		t.occupy(id, file)
+		return name, id, nil
+	}
+	first, ok := t.taken[id]
+	if !ok {
+		first.file = true // only a ".part" is in the way; taken from now on, to count from
+	}
+	base := id
+	for n := max(first.next, 2); n <= maxDuplicates; n++ {
+		final = shorten(name, fmt.Sprintf(" (%d)", n), maxPart)
+		if id = t.hash(parent, final); t.free(id, file) {
+			t.occupy(id, file)
+			first.next = n + 1
+			t.taken[base] = first
+			return final, id, nil
+		}
+	}
+	return "", id, fmt.Errorf("more than %d files are named %s", maxDuplicates, quote(name))
+}
+
+// free reports whether the name whose path has hash id can be used. It must be what
+// [tree.hash] was last called with.
+func (t *tree) free(id hash, file bool) bool {
+	if _, ok := t.taken[id]; ok {
+		return false
+	}
+	if bytes.HasSuffix(t.folded, []byte(partSuffix)) {
+		if s, ok := t.taken[sum(t.folded[:len(t.folded)-len(partSuffix)])]; ok && s.file {
+			return false // it is that file until it is complete
+		}
+	}
+	if !file || !t.suffixed {
+		return true
+	}
+	_, ok := t.taken[sum(append(t.folded, partSuffix...))]
+	return !ok
+}
+
+// occupy takes the name that [tree.hash] was last called with.
+func (t *tree) occupy(id hash, file bool) {
+	t.taken[id] = slot{file: file}
+	t.suffixed = t.suffixed || bytes.HasSuffix(t.folded, []byte(partSuffix))
+}
+
+// hash returns the hash of the path of name in the folder parent.
+func (t *tree) hash(parent int32, name string) hash {
+	t.folded = append(t.folded[:0], t.list[parent].id[:]...)
+	t.folded = t.fold.append(t.folded, name)
+	return sum(t.folded)
+}
+
+func sum(b []byte) (h hash) {
+	full := sha1.Sum(b)
+	copy(h[:], full[:])
+	return h
+}
+
+// A folding brings names to the form that they are compared in.
+type folding struct {
+	caser   cases.Caser // keeps state: not to be shared
+	scratch []byte
+}
+
+// append appends name to dst with no difference of case or of normal form left (canonical
+// caseless matching of the Unicode standard).
+func (f *folding) append(dst []byte, name string) []byte {
+	from := len(dst)
+	for i := range len(name) {
+		c := name[i]
+		if c >= utf8.RuneSelf {
+			f.scratch = norm.NFD.AppendString(f.scratch[:0], name)
+			return norm.NFD.Append(dst[:from], f.caser.Bytes(f.scratch)...)
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
