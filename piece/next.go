@@ -63,7 +63,7 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 			return dst
 		}
 	}
-	if room > 0 && len(p.excluded) == 0 {
+	if room > 0 {
 		p.dry = s.stamp()
 	}
 	return dst
@@ -71,9 +71,8 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 
 // stamp returns the state in which a peer that finds nothing now need not look again. Between
 // two equal stamps pieces were only opened, asked, stored and verified, all of which take
-// away; what gives (a block or piece free again, an owner grown slow) begins a new epoch, and
-// what concerns one peer alone clears its stamp. The rule for excluded pieces depends on other
-// peers, so a peer with such gets none.
+// away; what gives (a block or piece free again, an owner grown slow, a holder gone that kept an
+// excluded peer out) begins a new epoch, and what concerns one peer alone clears its stamp.
 func (s *Scheduler) stamp() stamp { return stamp{s.epoch, s.Endgame()} }
 
 // take asks p for up to n free blocks of o from the front, p owning o unless it shares it. It

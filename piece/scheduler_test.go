@@ -381,6 +381,26 @@ func TestScripts(t *testing.T) {
 			fast a 2 = 1.0 1.1
 			bar b 0
 			fast a 1 = 0.0`},
+		{"an excluded peer with nothing to do is asked when the others are gone", 2, 1, `
+			join a all
+			join b all
+			join c 10
+			bar a 0
+			good 1
+			fast a 1 =
+			fast a 1 =
+			leave b
+			fast a 1 =
+			leave c
+			fast a 1 = 0.0`},
+		{"an excluded peer with nothing to do is asked when the others are excluded", 2, 1, `
+			join a all
+			join b all
+			bar a 0
+			good 1
+			fast a 1 =
+			bar b 0
+			fast a 1 = 0.0`},
 		{"all excluded alike", 1, 1, `
 			join a all
 			join b 1
@@ -457,9 +477,13 @@ func TestScripts(t *testing.T) {
 			leave a
 			has a 0
 			fast a 1 =
+			back a 0.0
 			join b all
+			back a 0.0
 			fast b 0 =
-			fast b 1 = 0.0`},
+			fast b 1 = 0.0
+			back a 0.0
+			is a`},
 	} {
 		t.Run(tt.name, func(t *testing.T) { runScript(t, tt.pieces, tt.blocks, tt.lines) })
 	}
@@ -590,4 +614,15 @@ func TestEmptyTorrent(t *testing.T) {
 	if !s.Complete() || s.Left() != 0 || s.Interesting(p) || len(s.Next(p, 1, true, nil)) != 0 {
 		t.Errorf("complete %t, %d bytes left, interesting %t", s.Complete(), s.Left(), s.Interesting(p))
 	}
+}
+
+// TestManyPeers: there is room for as many peers as slots can name, and no more.
+func TestManyPeers(t *testing.T) {
+	s := NewScheduler(layout(t, BlockSize, BlockSize), rand.New(rand.NewPCG(1, 1)))
+	s.peers = slices.Repeat([]*Peer{{}}, stored) // as if all but the last slot were taken
+	s.peers[stored-1] = nil
+	if p := s.Join(); p.slot != stored-1 {
+		t.Errorf("last peer in slot %d", p.slot)
+	}
+	mustPanic(t, "one peer more", func() { s.Join() })
 }

@@ -1,0 +1,321 @@
+package piece
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// A model is a scheduler's state kept the naive way, beside the real one: flat, searched
+// whenever something is asked, with no notion of how the real one finds its answers.
+type model struct {
+	t      testing.TB
+	s      *Scheduler
+	draw   func(n int) int // a number from 0 to n-1
+	seq    bool
+	pieces []modelPiece
+	peers  []*modelPeer
+}
+
+type modelPiece struct {
+	wanted, have, suspect bool
+	owner                 *modelPeer
+	blocks                []modelBlock
+}
+
+type modelBlock struct {
+	stored bool
+	askers []*modelPeer
+}
+
+type modelPeer struct {
+	p        *Peer
+	fast     bool
+	has      []bool
+	excluded []bool
+}
+
+func newModel(t testing.TB, l Layout, draw func(int) int) *model {
+	m := &model{t: t, s: NewScheduler(l, rand.New(rand.NewPCG(5, uint64(draw(1000))))), draw: draw}
+	for i := range l.Pieces() {
+		m.pieces = append(m.pieces, modelPiece{wanted: true, blocks: make([]modelBlock, l.Blocks(i))})
+	}
+	return m
+}
+
+// open reports whether a block of the piece is asked or stored.
+func (p *modelPiece) open() bool {
+	return slices.ContainsFunc(p.blocks, func(b modelBlock) bool { return b.stored || len(b.askers) > 0 })
+}
+
+func (p *modelPiece) hashing() bool {
+	return !slices.ContainsFunc(p.blocks, func(b modelBlock) bool { return !b.stored })
+}
+
+func (p *modelPiece) lacks() bool     { return p.wanted && !p.have }
+func (p *modelPiece) untouched() bool { return p.lacks() && !p.open() }
+
+func (p *modelPiece) reset() {
+	p.owner = nil
+	clear(p.blocks)
+}
+
+// settle forgets the owner of a piece that has nothing more to own.
+func (p *modelPiece) settle() {
+	if !p.open() || p.hashing() {
+		p.owner = nil
+	}
+}
+
+// may reports whether q can be asked for piece i at all.
+func (m *model) may(q *modelPeer, i int) bool {
+	if !q.has[i] || !m.pieces[i].lacks() {
+		return false
+	}
+	return !q.excluded[i] || !slices.ContainsFunc(m.peers, func(o *modelPeer) bool { return o.has[i] && !o.excluded[i] })
+}
+
+func (m *model) availability(i int) (n int) {
+	for _, q := range m.peers {
+		if q.has[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// endgame is its definition, word for word.
+func (m *model) endgame() bool {
+	asked := false
+	for i := range m.pieces {
+		p := &m.pieces[i]
+		if !p.lacks() || p.untouched() && m.availability(i) == 0 {
+			continue
+		}
+		for _, b := range p.blocks {
+			if !b.stored && len(b.askers) == 0 {
+				return false
+			}
+			asked = asked || len(b.askers) > 0
+		}
+	}
+	return asked
+}
+
+// next calls Next and judges each block it gives by the policy, as stated.
+func (m *model) next(q *modelPeer, n int, fast bool) []Block {
+	q.fast = fast
+	before := q.p.asked
+	out := m.s.Next(q.p, n, fast, nil)
+	if len(out) > n {
+		m.t.Fatalf("%d blocks for %d", len(out), n)
+	}
+	for k, b := range out {
+		m.judge(q, b)
+		if m.t.Failed() {
+			m.t.Fatalf("block %d of %v, asked of peer %d (fast %t)", k, out, q.p.slot, fast)
+		}
+		blk := &m.pieces[b.Piece].blocks[m.s.layout.Number(b)]
+		blk.askers = append(blk.askers, q)
+	}
+	if len(out) == 0 && before == 0 {
+		m.idle(q)
+	}
+	return out
+}
+
+func (m *model) judge(q *modelPeer, b Block) {
+	i := int(b.Piece)
+	p := &m.pieces[i]
+	blk := &p.blocks[m.s.layout.Number(b)]
+	switch {
+	case !m.s.layout.IsBlock(b):
+		m.t.Errorf("%v is no block", b)
+	case !m.may(q, i):
+		m.t.Errorf("piece %d must not be asked of this peer", i)
+	case blk.stored || slices.Contains(blk.askers, q) || len(blk.askers) >= maxAskers:
+		m.t.Errorf("%v is stored, asked of it already or of %d peers", b, len(blk.askers))
+	case len(blk.askers) > 0:
+		if !m.endgame() {
+			m.t.Errorf("%v asked twice before endgame", b)
+		}
+		if p.suspect && (!q.fast || p.owner != nil && p.owner.fast) {
+			m.t.Errorf("suspect %v asked twice", b)
+		}
+		return
+	case p.untouched():
+		m.judgeOpening(q, i)
+	case p.owner == q:
+		return
+	case p.owner == nil || !p.owner.fast && !q.fast:
+		if p.suspect && (p.owner != nil || m.othersAsked(q, p)) {
+			m.t.Errorf("suspect piece %d shared", i)
+		}
+	default:
+		if m.hasUntouched(q) {
+			m.t.Errorf("piece %d has an owner, and others are untouched", i)
+		}
+		if p.suspect && p.owner.fast {
+			m.t.Errorf("suspect piece %d taken from a fast owner", i)
+		}
+	}
+	if p.owner == nil || q.fast && !p.owner.fast {
+		p.owner = q
+	}
+}
+
+// judgeOpening checks that opening piece i is right, and that it is the right one.
+func (m *model) judgeOpening(q *modelPeer, i int) {
+	verified := 0
+	for k := range m.pieces {
+		if m.pieces[k].have {
+			verified++
+		}
+	}
+	for k := range m.pieces {
+		p := &m.pieces[k]
+		if !m.may(q, k) || p.hashing() {
+			continue
+		}
+		free := slices.ContainsFunc(p.blocks, func(b modelBlock) bool { return !b.stored && len(b.askers) == 0 })
+		mine := p.owner == q || !p.suspect && (p.owner == nil || !p.owner.fast && !q.fast)
+		switch {
+		case p.open() && free && mine:
+			m.t.Errorf("piece %d opened while %d is to be finished", i, k)
+		case !p.untouched():
+		case m.seq && k < i:
+			m.t.Errorf("piece %d opened before %d", i, k)
+		case !m.seq && verified >= randomFirst && m.availability(k) < m.availability(i):
+			m.t.Errorf("piece %d opened though %d is rarer", i, k)
+		}
+	}
+}
+
+func (m *model) othersAsked(q *modelPeer, p *modelPiece) bool {
+	for _, b := range p.blocks {
+		if slices.ContainsFunc(b.askers, func(o *modelPeer) bool { return o != q }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) hasUntouched(q *modelPeer) bool {
+	for i := range m.pieces {
+		if m.pieces[i].untouched() && m.may(q, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// idle checks that a peer with nothing in flight that was given nothing can get nothing.
+func (m *model) idle(q *modelPeer) {
+	endgame := m.endgame()
+	for i := range m.pieces {
+		p := &m.pieces[i]
+		if !m.may(q, i) {
+			continue
+		}
+		if p.suspect && (p.owner != nil && p.owner != q || m.othersAsked(q, p)) {
+			continue
+		}
+		for k, b := range p.blocks {
+			if !b.stored && (len(b.askers) == 0 || endgame && len(b.askers) < maxAskers && !p.suspect) {
+				m.t.Fatalf("peer %d got nothing, but block %d of piece %d has %d askers (endgame %t)", q.p.slot, k, i, len(b.askers), endgame)
+			}
+		}
+	}
+}
+
+func (m *model) receive(q *modelPeer, b Block) {
+	p := &m.pieces[b.Piece]
+	blk := &p.blocks[m.s.layout.Number(b)]
+	wantFresh := !p.have && !blk.stored && (p.open() || p.wanted)
+	fresh, others := m.s.Received(q.p, b)
+	if fresh != wantFresh {
+		m.t.Fatalf("%v fresh %t, want %t", b, fresh, wantFresh)
+	}
+	if !fresh {
+		return
+	}
+	var want []*Peer
+	for _, o := range blk.askers {
+		if o != q {
+			want = append(want, o.p)
+		}
+	}
+	if !slices.Equal(others, want) {
+		m.t.Fatalf("%v was asked of %d others, want %d", b, len(others), len(want))
+	}
+	*blk = modelBlock{stored: true}
+	p.settle()
+}
+
+// returned takes back what q was asked of piece i: all, or only block n.
+func (m *model) returned(q *modelPeer, i, n int) {
+	p := &m.pieces[i]
+	touched := p.owner == q && n < 0
+	for k := range p.blocks {
+		b := &p.blocks[k]
+		if at := slices.Index(b.askers, q); at >= 0 && (n < 0 || n == k) {
+			b.askers = slices.Delete(b.askers, at, at+1)
+			touched = true
+		}
+	}
+	if touched && p.owner == q {
+		p.owner = nil
+	}
+	p.settle()
+}
+
+// compare checks the whole state of the scheduler against the model's.
+func (m *model) compare() {
+	for i := range m.pieces {
+		p, o := &m.pieces[i], m.s.opened(i)
+		if (o != nil) != (p.open() && !p.have) || m.s.have.Has(i) != p.have || m.s.Availability(i) != m.availability(i) {
+			m.t.Fatalf("piece %d: open %t, verified %t, availability %d", i, o != nil, m.s.have.Has(i), m.s.Availability(i))
+		}
+		if o == nil {
+			continue
+		}
+		if (o.owner == nil) != (p.owner == nil) || o.owner != nil && o.owner != p.owner.p {
+			m.t.Fatalf("piece %d: owner %p, want %+v", i, o.owner, p.owner)
+		}
+		for k, b := range p.blocks {
+			got := &o.blocks[k]
+			same := (got[0] == stored) == b.stored
+			if same && !b.stored {
+				same = got.askers() == len(b.askers)
+				for _, q := range b.askers {
+					same = same && got.asks(q.p.slot)
+				}
+			}
+			if !same {
+				m.t.Fatalf("piece %d block %d: state %v, want %+v", i, k, *got, b)
+			}
+		}
+	}
+	if m.s.Endgame() != m.endgame() {
+		m.t.Fatalf("endgame %t", m.s.Endgame())
+	}
+	for _, q := range m.peers {
+		interesting := false
+		for i := range q.has {
+			interesting = interesting || q.has[i] && m.pieces[i].lacks()
+			if m.s.Has(q.p, i) != q.has[i] {
+				m.t.Fatalf("peer %d: has %d: %t", q.p.slot, i, !q.has[i])
+			}
+		}
+		if m.s.Interesting(q.p) != interesting {
+			m.t.Fatalf("peer %d: interesting %t", q.p.slot, !interesting)
+		}
+		// A peer that is not looked at again because nothing was found has nothing to find.
+		if q.p.dry == m.s.stamp() {
+			q.p.dry = stamp{}
+			if got := m.s.Next(q.p, 1<<16, q.p.fast, nil); len(got) > 0 {
+				m.t.Fatalf("peer %d was passed over for %v", q.p.slot, got)
+			}
+		}
+	}
+}
