@@ -199,9 +199,10 @@ type display struct {
 	out io.Writer
 }
 
-// begin sets up what a command shows and logs. The returned function closes the log file.
+// begin sets up what a command shows and logs whose --json is one object at its end, and not events.
+// The returned function closes the log file.
 func begin(s Streams, o Shown) (*display, *slog.Logger, func(), error) {
-	d := &display{ui.New(ui.Config{Out: s.Out, Err: s.Err, Mode: o.Mode, JSON: o.JSON, Quiet: o.Quiet}), s.Out}
+	d := &display{ui.New(ui.Config{Out: s.Out, Err: s.Err, Mode: o.Mode, Quiet: o.Quiet}), s.Out}
 	if o.Log == "" {
 		return d, d.Logger(o.Verbose, nil), func() {}, nil
 	}

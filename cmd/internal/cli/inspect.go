@@ -23,3 +23,25 @@ func newInfo(e env) *cobra.Command {
 	bindShown(cmd, &o.Shown, "print one JSON object")
 	return cmd
 }
+
+func newVerify(e env) *cobra.Command {
+	var o app.VerifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify SOURCE",
+		Short: "Check what is on disk, writing nothing",
+		Long: "Check every byte on disk against a torrent, writing nothing. Files that are not right are\n" +
+			"listed on stdout; the exit code is 8 if there are any.\n\n" + sourceHelp,
+		Example:           "  bittern verify -d ~/Downloads x.torrent",
+		Args:              one("SOURCE"),
+		ValidArgsFunction: completeTorrent,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Source = args[0]
+			return app.Verify(cmd.Context(), e.Streams, o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.Dir, "dir", "d", ".", "the content is in `DIR`")
+	bindShown(cmd, &o.Shown, "print one JSON object")
+	bindProgress(cmd, &o.Shown)
+	completeDir(cmd, "dir")
+	return cmd
+}

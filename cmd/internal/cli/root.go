@@ -133,7 +133,7 @@ func newRoot(e env) *cobra.Command {
 	root.SetOut(e.Out)
 	root.SetErr(e.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath(), err) })
-	root.AddCommand(newInfo(e), newVersion(e))
+	root.AddCommand(newCreate(e), newInfo(e), newVerify(e), newVersion(e))
 	return root
 }
 

@@ -65,6 +65,19 @@ func parseSize(s string) (int64, error) {
 	return int64(bytes), nil
 }
 
+// minPieceLength is the least that clients take: one block (BEP 3).
+const minPieceLength = 16 << 10
+
+// parsePieceLength reads a power of two of at least [minPieceLength]; others are legal, but not every
+// client takes them.
+func parsePieceLength(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err == nil && (n < minPieceLength || n > 512<<20 || n&(n-1) != 0) {
+		err = errors.New("want a power of two from 16K to 512M")
+	}
+	return n, err
+}
+
 // parseDuration reads a time span as Go does ("90s", "1h30m"); a bare number counts seconds, as with
 // curl's --max-time.
 func parseDuration(s string) (time.Duration, error) {

@@ -163,7 +163,11 @@ func plainLine(s Snapshot) string {
 	if s.Total > 0 {
 		fmt.Fprintf(&b, " %d%% (%s of %s)", percent(s), Size(s.Done), Size(s.Total))
 	}
-	if s.DownRate > 0 || s.ETA > 0 {
+	switch {
+	case s.DownRate <= 0 && s.ETA <= 0:
+	case s.Peers < 0:
+		fmt.Fprintf(&b, ", %s", Rate(s.DownRate))
+	default:
 		fmt.Fprintf(&b, ", down %s", Rate(s.DownRate))
 	}
 	if s.UpRate > 0 || s.Seeding {

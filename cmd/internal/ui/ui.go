@@ -22,7 +22,7 @@ type Snapshot struct {
 	State    string        // what is going on, one lower-case word: "downloading"
 	Done     int64         // bytes that are done
 	Total    int64         // bytes in all; 0 while unknown
-	DownRate int64         // bytes a second
+	DownRate int64         // bytes a second, from peers or, without any, from the disk
 	UpRate   int64         // bytes a second
 	Peers    int           // connected peers; negative when the command has none to speak of
 	Seeds    int           // peers among them that have everything
