@@ -12,8 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"bittern/peer/compact"
 )
 
 const (
@@ -41,7 +39,7 @@ func ParsePeer(s string) (Peer, error) {
 		return Peer{}, fmt.Errorf("peer %q is not HOST:PORT with a port from 1 to 65535", s)
 	}
 	p := Peer{host, uint16(n)}
-	if ip, err := netip.ParseAddr(host); err == nil && !compact.Usable(netip.AddrPortFrom(ip, p.Port)) {
+	if ip, err := netip.ParseAddr(host); err == nil && !oneHost(ip) {
 		return Peer{}, fmt.Errorf("peer %q is not the address of one host", s)
 	}
 	return p, nil
@@ -143,7 +141,7 @@ func (s *Static) lookup(ctx context.Context, p Peer) ([]netip.AddrPort, error) {
 	var out []netip.AddrPort
 	for _, ip := range ips {
 		a := netip.AddrPortFrom(ip.Unmap(), p.Port)
-		if compact.Usable(a) && (s.cfg.Allows == nil || s.cfg.Allows(a.Addr())) {
+		if oneHost(ip) && (s.cfg.Allows == nil || s.cfg.Allows(a.Addr())) {
 			out = append(out, a)
 		}
 	}
@@ -152,6 +150,11 @@ func (s *Static) lookup(ctx context.Context, p Peer) ([]netip.AddrPort, error) {
 	}
 	slices.SortFunc(out, netip.AddrPort.Compare)
 	return slices.Compact(out), nil
+}
+
+// oneHost reports whether ip can be the address of one host.
+func oneHost(ip netip.Addr) bool {
+	return ip.IsValid() && !ip.Unmap().IsUnspecified() && !ip.Unmap().IsMulticast()
 }
 
 // pause waits, or less when ctx ends.
