@@ -1,0 +1,7 @@
+package storage
+
+// Values of lseek's whence that find the next data and the next hole.
+const (
+	seekData = 4
+	seekHole = 3
+)
