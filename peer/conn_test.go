@@ -1,0 +1,155 @@
+package peer
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bittern/peer/pool"
+	"bittern/peer/wire"
+)
+
+var errSnubbed = errors.New("snubbed")
+
+// Close ends a connection whatever it is doing, with the first cause, and says so once.
+func TestCloseDuring(t *testing.T) { synctest.Test(t, testCloseDuring) }
+func testCloseDuring(t *testing.T) {
+	piece, _ := block(1, 0, 100)
+	for _, tt := range []struct {
+		name  string
+		setup func(r *rig)
+	}{
+		{"nothing", func(r *rig) {}},
+		{"a read", func(r *rig) { synctest.Wait() }},
+		{"a read of a part", func(r *rig) { r.write(piece[:50]) }},
+		{"a wait for a buffer", func(r *rig) {
+			r.pool.Get(nil)
+			r.write(piece)
+		}},
+		{"a delivery", func(r *rig) { r.write(append(msg(wire.Message{ID: wire.Choke}), piece[:20]...)) }},
+		{"a write", func(r *rig) { r.c.Send(Outgoing{Control: append(ControlBuffer(), 1, 2, 3)}) }},
+		{"a report", func(r *rig) {
+			slab := r.pool.TryGet()
+			r.c.Send(Outgoing{Slab: slab, Parts: append(PartBuffer(), Part{Len: 10})})
+			r.theirs.Read(make([]byte, 13))
+			r.theirs.Read(make([]byte, 10))
+		}},
+	} {
+		r := newRig(t, func(c *Config) { c.Blocks = pool.New(wire.MaxBlock, 1) })
+		tt.setup(r)
+		synctest.Wait()
+		start := time.Now()
+		r.c.Close(errSnubbed)
+		r.c.Close(errors.New("another cause"))
+		var err error
+		for err == nil {
+			b := <-r.in
+			err = b.Err
+			b.ReleaseAll()
+		}
+		if !errors.Is(err, errSnubbed) || time.Since(start) != 0 {
+			t.Errorf("during %s: ended by %v after %v", tt.name, err, time.Since(start))
+		}
+		synctest.Wait()
+		select {
+		case b := <-r.in:
+			t.Errorf("during %s: %+v came after the end", tt.name, b)
+		case <-time.After(time.Hour):
+		}
+		_ = r.theirs.Close()
+	}
+}
+
+// Close and Send at once with everything else lose no buffer; the race detector watches.
+func TestCloseRace(t *testing.T) { synctest.Test(t, testCloseRace) }
+func testCloseRace(t *testing.T) {
+	piece, _ := block(1, 0, 100)
+	for range 200 {
+		slabs := pool.New(16<<10, 50)
+		r := newRig(t, nil)
+		go func() { // the peer
+			for {
+				if _, err := r.theirs.Write(piece); err != nil {
+					return
+				}
+			}
+		}()
+		r.drain()
+		go func() {
+			for r.c.Send(Outgoing{Slab: slabs.Get(nil), Parts: append(PartBuffer(), Part{Len: 10})}) {
+			}
+		}()
+		go r.c.Close(errSnubbed)
+		if err := r.end(); !errors.Is(err, errSnubbed) {
+			t.Errorf("ended by %v", err)
+		}
+		synctest.Wait()
+		if slabs.Outstanding() != 0 {
+			t.Fatalf("%d slabs lent at the end", slabs.Outstanding())
+		}
+	}
+}
+
+func TestCloseWithoutCause(t *testing.T) { synctest.Test(t, testCloseWithoutCause) }
+func testCloseWithoutCause(t *testing.T) {
+	r := newRig(t, nil)
+	if r.c.ID != 7 || r.c.Remote() != (Remote{}) {
+		t.Errorf("ID %d, remote %v", r.c.ID, r.c.Remote())
+	}
+	r.c.Close(nil)
+	if err := r.end(); !errors.Is(err, ErrClosed) {
+		t.Errorf("ended by %v", err)
+	}
+}
+
+// A bug met by either goroutine is reported with its stack, and the connection ends.
+func TestOnPanic(t *testing.T) { synctest.Test(t, testOnPanic) }
+func testOnPanic(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(r *rig)
+	}{
+		{"reader", func(r *rig) { r.write(msg(wire.Message{ID: wire.Choke})) }},
+		{"writer", func(r *rig) {
+			r.c.Send(Outgoing{Slab: r.pool.TryGet(), Parts: append(PartBuffer(), Part{Len: 1 << 20})})
+		}},
+	} {
+		panics := 0
+		r := newRig(t, func(c *Config) {
+			deliver := c.Deliver
+			c.Deliver = func(b *Batch) {
+				if len(b.Msgs) > 0 {
+					panic("a bug")
+				}
+				deliver(b)
+			}
+			c.OnPanic = func(v any, stack []byte) {
+				if v == nil || len(stack) == 0 {
+					t.Errorf("%s: told of %v, %q", tt.name, v, stack)
+				}
+				panics++
+			}
+		})
+		go tt.do(r)
+		if err := r.end(); !errors.Is(err, errPanicked) || panics != 1 {
+			t.Errorf("%s: ended by %v after %d panics", tt.name, err, panics)
+		}
+	}
+}
+
+func TestStartRefusesNonsense(t *testing.T) {
+	deliver, good := func(*Batch) {}, pool.New(wire.MaxBlock, 1)
+	for name, cfg := range map[string]Config{
+		"no pool": {Deliver: deliver}, "small buffers": {Blocks: pool.New(100, 1), Deliver: deliver}, "no owner": {Blocks: good},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			Start(nil, Remote{}, cfg)
+		}()
+	}
+}
