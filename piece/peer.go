@@ -34,17 +34,6 @@ func (p *Peer) has(i int) bool {
 	return p.all || p.have.n != 0 && p.have.Has(i)
 }
 
-// word returns word w of the peer's pieces.
-func (p *Peer) word(w int) uint64 {
-	switch {
-	case p.all:
-		return 1<<64 - 1
-	case p.have.n == 0:
-		return 0
-	}
-	return p.have.word(w)
-}
-
 // find returns the index in works of o, or -1.
 func (p *Peer) find(o *open) int {
 	for k := range p.works { // answers come in order, so o is mostly the first

@@ -142,13 +142,30 @@ func (r *rarity) allDown() {
 // held returns how many untouched pieces are had by some peer that has not everything.
 func (r *rarity) held() int { return int(r.first[0]) }
 
+// sample is how many pieces of a peer are compared at most when the rarest it has is not among
+// the rarest of all.
+const sample = 256
+
+// budget returns how many pieces to look up in the order of rarity before those that p has are
+// walked through instead: a peer with only common pieces would be looked up against every
+// rare one. It is zero if a walk finds one sooner.
+func (r *rarity) budget(p *Peer) int {
+	if p.all {
+		return len(r.order)
+	}
+	words, pieces := r.in.words(), max(p.interest, 1)
+	tries := 32 + (min(words, words*sample/pieces)+min(pieces, sample))/8 // an eighth of a walk
+	if len(r.order)/pieces > tries {
+		return 0
+	}
+	return tries
+}
+
 // rarest returns an untouched piece of p that may agrees to, of those the least available, a
-// random one among equals.
+// random one among equals. If that takes long, it is the rarest of a random sample.
 func (r *rarity) rarest(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
-	// A peer with common pieces only would be looked up against every rare one; before that
-	// costs more than to walk through the pieces it has, do that.
-	budget := 32 + (r.in.words()+p.interest)/8
-	for a := range r.first {
+	budget := r.budget(p)
+	for a := 0; a < len(r.first) && budget > 0; a++ {
 		lo, hi := int(r.first[a]), int(r.end(a))
 		if lo == hi || a == 0 && !p.all {
 			continue // nobody but a peer with everything has what bucket 0 holds
@@ -156,11 +173,11 @@ func (r *rarity) rarest(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int
 		if i, ok := r.within(p, lo, min(hi-lo, budget), hi-lo, rng, may); ok {
 			return i, true
 		}
-		if budget -= hi - lo; budget <= 0 {
-			return r.walk(p, true, rng, may)
+		if budget -= hi - lo; lo == 0 && budget >= 0 {
+			return 0, false // all were looked up
 		}
 	}
-	return 0, false
+	return r.walk(p, sample, rng, may)
 }
 
 // random returns an untouched piece of p that may agrees to, whatever its availability.
@@ -169,14 +186,14 @@ func (r *rarity) random(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int
 	if n == 0 {
 		return 0, false
 	}
-	budget := 32 + (r.in.words()+p.interest)/8
+	budget := r.budget(p)
 	if i, ok := r.within(p, 0, min(n, budget), n, rng, may); ok {
 		return i, true
 	}
 	if budget >= n {
 		return 0, false
 	}
-	return r.walk(p, false, rng, may)
+	return r.walk(p, 1, rng, may)
 }
 
 // within looks at tries of the n elements of order from lo on, from a random one on.
@@ -193,20 +210,34 @@ func (r *rarity) within(p *Peer, lo, tries, n int, rng *rand.Rand, may func(*Pee
 	return 0, false
 }
 
+// known returns a set that has the untouched pieces of p, or room for none if p has nothing.
+func (r *rarity) known(p *Peer) Bitfield {
+	if p.all {
+		return r.in
+	}
+	return p.have
+}
+
 // walk goes through the untouched pieces of p in ascending order, from a random one on and
-// round, and returns the first that may agrees to, or the first of the rarest.
-func (r *rarity) walk(p *Peer, rarest bool, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
-	best, words := -1, r.in.words()
-	w := rng.IntN(words)
+// round, until it has seen enough that may agrees to, and returns the rarest of those.
+func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+	has, words := r.known(p), r.in.words()
+	if len(r.order) == 0 || has.n == 0 {
+		return 0, false
+	}
+	best, seen, w := -1, 0, rng.IntN(words)
 	for range words {
-		for m := r.in.word(w) & p.word(w); m != 0; {
+		for m := r.in.word(w) & has.word(w); m != 0; {
 			z := bits.LeadingZeros64(m)
 			m &^= 1 << (63 - z)
 			i := w*64 + z
-			if best >= 0 && r.avail[i] >= r.avail[best] || !may(p, i) {
-				continue
+			if best < 0 || r.avail[i] < r.avail[best] {
+				if !may(p, i) {
+					continue
+				}
+				best = i
 			}
-			if best = i; !rarest {
+			if seen++; seen >= enough {
 				return best, true
 			}
 		}
@@ -219,12 +250,15 @@ func (r *rarity) walk(p *Peer, rarest bool, rng *rand.Rand, may func(*Peer, int)
 
 // lowest returns the untouched piece of p with the lowest index that may agrees to.
 func (r *rarity) lowest(p *Peer, may func(*Peer, int) bool) (int, bool) {
-	words := r.in.words()
+	has, words := r.known(p), r.in.words()
+	if has.n == 0 {
+		return 0, false
+	}
 	for r.low < words && r.in.word(r.low) == 0 {
 		r.low++
 	}
 	for w := r.low; w < words; w++ {
-		for m := r.in.word(w) & p.word(w); m != 0; {
+		for m := r.in.word(w) & has.word(w); m != 0; {
 			z := bits.LeadingZeros64(m)
 			m &^= 1 << (63 - z)
 			if i := w*64 + z; may(p, i) {
