@@ -93,14 +93,20 @@ func Label(raw string) string {
 
 // IsLocal reports whether a tracker's URL names by number, or as localhost, a host that only this machine or its network reaches.
 // A torrent that brings such a tracker deserves a warning.
-func IsLocal(raw string) bool {
+func IsLocal(raw string) bool { return hostIs(raw, local) }
+
+// IsLoopback reports whether a tracker's URL names this very machine, so that loopback addresses from it are peers.
+func IsLoopback(raw string) bool { return hostIs(raw, netip.Addr.IsLoopback) }
+
+// hostIs reports whether the host of a URL is localhost, or a number for which is holds.
+func hostIs(raw string, is func(netip.Addr) bool) bool {
 	ep, err := parseEndpoint(raw)
 	if err != nil {
 		return false
 	}
 	host := ep.url.Hostname()
 	ip, err := netip.ParseAddr(host)
-	return err == nil && local(ip) || strings.EqualFold(host, "localhost")
+	return err == nil && is(ip.Unmap()) || strings.EqualFold(host, "localhost")
 }
 
 // local reports whether no host across the Internet has address ip.
