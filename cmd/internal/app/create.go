@@ -200,6 +200,9 @@ func (c *content) build(ctx context.Context, d *display, log *slog.Logger) ([]by
 	for _, f := range c.files {
 		size += f.Length
 	}
+	if size == 0 {
+		return nil, &Error{Class: ClassBadInput, What: printable(c.spec.Name) + " holds no byte to share"}
+	}
 	if c.spec.PieceLength == 0 {
 		c.spec.PieceLength = metainfo.PieceLengthFor(size)
 	}
@@ -266,9 +269,15 @@ func (c *content) output(o CreateOptions) string {
 	return o.Output
 }
 
-// mayWrite refuses to replace a file, unless told to.
+// mayWrite refuses to replace a file, unless told to, and to write where there is no folder.
 func mayWrite(o CreateOptions) error {
-	if o.Output == "-" || o.Overwrite {
+	if o.Output == "-" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Dir(o.Output)); err != nil {
+		return failed(ClassDisk, err, "cannot write %s", printable(o.Output))
+	}
+	if o.Overwrite {
 		return nil
 	}
 	info, err := os.Stat(o.Output)

@@ -18,6 +18,7 @@ type Shown struct {
 
 // A Network says how to reach peers, and how to be reached.
 type Network struct {
+	Version       string     // of this program, as peers and trackers are told
 	Port, PortEnd int        // listen port, or the first and last of a range; 0, 0 means any
 	Interface     netip.Addr // listen on it and connect from it; the zero Addr means any
 	Only4, Only6  bool       // one address family only; not both

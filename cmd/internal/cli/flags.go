@@ -38,7 +38,7 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f.Var(&list{&o.Peers, "HOST:PORT", checkPeer}, "peer", "connect to this peer (may be repeated)")
 	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "add a tracker (may be repeated)")
 	f.BoolVar(&o.NoTrackers, "no-trackers", false, "use no tracker, not even the torrent's")
-	o.MaxPeers = 80
+	o.MaxPeers, o.Version = 80, Version()
 	f.Var(into(&o.MaxPeers, "N", "80", parseCount), "max-peers", "keep at most so many connections")
 	f.Var(into(&o.Interface, "IP", "", parseInterface), "interface", "listen on and connect from this address")
 	f.BoolVarP(&o.Only4, "ipv4", "4", false, "use IPv4 only")

@@ -133,8 +133,52 @@ func newRoot(e env) *cobra.Command {
 	root.SetOut(e.Out)
 	root.SetErr(e.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath(), err) })
-	root.AddCommand(newCreate(e), newInfo(e), newVerify(e), newVersion(e))
+	root.AddCommand(newGet(e, app.Get), newSeed(e, app.Seed), newCreate(e), newInfo(e), newVerify(e), newVersion(e))
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultCompletionCmd()
+	strictCompletion(root)
 	return root
+}
+
+// newHelp is cobra's help command, but for a topic there is not it fails.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show help about a command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				for _, sub := range cmd.Root().Commands() {
+					names = append(names, sub.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			topic, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = noSuchCommand(topic, rest)
+			}
+			if err != nil {
+				return usage(cmd.Root().CommandPath(), err)
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+	}
+}
+
+// strictCompletion makes `completion` fail, instead of showing its help, without a shell it knows.
+func strictCompletion(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Use = "completion SHELL"
+			cmd.Short = "Print the completion script of a shell"
+			cmd.Args = noSuchCommand
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+				return usage(cmd.CommandPath(), errors.New("which SHELL?"))
+			}
+		}
+	}
 }
 
 // asUsage makes every complaint about a command's arguments a usage error.

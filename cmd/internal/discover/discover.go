@@ -13,6 +13,8 @@ import (
 type Found struct {
 	Addrs  []netip.AddrPort // not empty; each has a port and a unicast address; may hold our own
 	Source string           // for people: "tracker udp://host:port", "--peer"
+	// Loopback says that the source itself is on this machine's loopback, so that loopback addresses from it make sense.
+	Loopback bool
 }
 
 // A Source finds peers.

@@ -83,7 +83,7 @@ func (t *Trackers) Exhausted() bool { return t.tiers.Exhausted() }
 
 func (t *Trackers) found(url string, r tracker.Response) {
 	if len(r.Peers) > 0 {
-		t.cfg.Emit(Found{Addrs: r.Peers, Source: "tracker " + tracker.Label(url)})
+		t.cfg.Emit(Found{Addrs: r.Peers, Source: "tracker " + tracker.Label(url), Loopback: tracker.IsLoopback(url)})
 	}
 }
 

@@ -49,11 +49,10 @@ const (
 
 // A Swarm downloads and seeds one torrent.
 type Swarm struct {
-	cfg   Config
-	in    *Inbox
-	log   *slog.Logger
-	wg    sync.WaitGroup
-	guard halfOpen
+	cfg Config
+	in  *Inbox
+	log *slog.Logger
+	wg  sync.WaitGroup // dials, and connections until their last batch
 
 	blocks, small, slabs *pool.Pool
 
@@ -113,7 +112,6 @@ func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 	s.last = s.core.Snapshot(time.Now())
 	cancel()
 	s.in.close(s.last)
-	s.guard.closeAll()
 	for _, l := range s.links {
 		l.conn.Close(errStopped)
 	}
@@ -368,19 +366,17 @@ func (s *Swarm) connect(to netip.AddrPort) (net.Conn, peer.Remote, error) {
 	return nc, r, nil
 }
 
-// Accept takes a connection from the listener and shakes hands on a goroutine of its own. It never
-// blocks: of too many that have not shaken hands the oldest is closed.
+// Accept shakes hands on a connection from the listener and passes it to the loop, or closes it. It
+// returns soon after ctx or nc ends.
 func (s *Swarm) Accept(ctx context.Context, nc net.Conn) {
-	s.guard.serve(nc, func() {
-		known := func(hash [20]byte) bool { return hash == s.cfg.InfoHash }
-		r, err := peer.Accept(ctx, nc, known, s.cfg.Core.PeerID)
-		if err != nil {
-			s.log.Debug("handshake failed", "peer", nc.RemoteAddr(), "why", err)
-			nc.Close()
-			return
-		}
-		if !s.in.send(message{conn: nc, remote: r}) {
-			nc.Close()
-		}
-	})
+	known := func(hash [20]byte) bool { return hash == s.cfg.InfoHash }
+	r, err := peer.Accept(ctx, nc, known, s.cfg.Core.PeerID)
+	if err != nil {
+		s.log.Debug("handshake failed", "peer", nc.RemoteAddr(), "why", err)
+		nc.Close()
+		return
+	}
+	if !s.in.send(message{conn: nc, remote: r}) {
+		nc.Close()
+	}
 }

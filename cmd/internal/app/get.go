@@ -1,0 +1,214 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"bittern/cmd/internal/ui"
+	"bittern/piece/metainfo"
+	"bittern/piece/storage"
+)
+
+// Get downloads one torrent. It prints the path of the file or folder once, when it is complete.
+func Get(ctx context.Context, s Streams, o GetOptions) error {
+	started := time.Now()
+	d, log, closeLog, err := begin(s, o.Shown)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	if !o.List {
+		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
+	}
+	t, err := load(ctx, s, log, o.Source)
+	if err != nil {
+		return err
+	}
+	if o.Output != "" {
+		if t, err = t.WithRoot(o.Output); err != nil {
+			return &Error{Class: ClassUsage, What: "--output", Err: err}
+		}
+	}
+	wanted, err := choose(t, o.Select, o.Exclude)
+	if err != nil {
+		return err
+	}
+	if o.List {
+		return list(d, t, wanted, o.JSON)
+	}
+	d.Emit(metadataOf(t))
+	x, err := newTransfer(t, o.Network, log, started)
+	if err != nil {
+		return err
+	}
+	g := &getting{transfer: x, o: o, d: d, path: filepath.Join(o.Dir, filepath.FromSlash(t.Root))}
+	return g.shown(ctx, wanted)
+}
+
+// A getting is one run of `get` after its torrent is known.
+type getting struct {
+	*transfer
+	o    GetOptions
+	d    *display
+	path string
+
+	once sync.Once
+	told error // of telling the result
+}
+
+// shown runs the download with the display beside it.
+func (g *getting) shown(ctx context.Context, wanted []bool) error {
+	show, hide := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.d.Run(show, g.snapshot) })
+	err := g.download(ctx, wanted)
+	hide()
+	wg.Wait()
+	if err == nil {
+		err = g.tell()
+	}
+	return err
+}
+
+// download opens the target and, unless it is complete already, runs the swarm.
+func (g *getting) download(ctx context.Context, wanted []bool) error {
+	cfg := storageConfig(g.t, g.o.Dir)
+	cfg.Overwrite = g.o.Overwrite
+	for i := range wanted {
+		cfg.Files[i].Wanted = wanted[i]
+	}
+	if err := g.open(ctx, cfg); err != nil {
+		return err
+	}
+	if g.store.Complete() && g.o.SeedUntil == (SeedUntil{}) {
+		return closeStore(ctx, g.store)
+	}
+	if err := g.listen(); err != nil {
+		return errors.Join(err, closeStore(ctx, g.store))
+	}
+	p := plan{
+		wanted: piecesOf(g.t, wanted), sequential: g.o.Sequential,
+		maxTime: g.o.MaxTime, stall: g.o.StallTimeout, seed: g.o.SeedUntil,
+	}
+	done := make(chan struct{})
+	p.completed = func() { close(done) }
+	telling, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { // whoever waits for the path need not wait for the seeding
+		select {
+		case <-done:
+			g.tellOnce()
+		case <-telling.Done():
+		}
+	})
+	err := g.run(ctx, p)
+	stop()
+	wg.Wait()
+	return err
+}
+
+func closeStore(ctx context.Context, s *storage.Store) error {
+	if err := s.Close(ctx); err != nil {
+		return storageError(err)
+	}
+	return nil
+}
+
+// tell says that all is there, unless that has been said.
+func (g *getting) tell() error {
+	g.tellOnce()
+	return g.told
+}
+
+func (g *getting) tellOnce() {
+	g.once.Do(func() {
+		if g.o.JSON {
+			e := ui.Complete{Path: g.path, Seconds: time.Since(g.started).Seconds()}
+			if g.running.Load() {
+				s := g.inbox.Snapshot()
+				e.Downloaded, e.Uploaded, e.Wasted = s.Received, s.Uploaded, s.Wasted
+			}
+			g.d.Emit(e)
+			return
+		}
+		g.told = g.d.result([]byte(g.path + "\n"))
+	})
+}
+
+// choose returns which files are wanted, nil for all.
+func choose(t *metainfo.Torrent, sel, exclude string) ([]bool, error) {
+	if sel == "" && exclude == "" {
+		return nil, nil
+	}
+	wanted := make([]bool, len(t.Files))
+	for i := range wanted {
+		wanted[i] = true
+	}
+	for _, l := range []struct {
+		flag, list string
+		keep       bool
+	}{{"--select", sel, true}, {"--exclude", exclude, false}} {
+		if l.list == "" {
+			continue
+		}
+		named, err := metainfo.Select(t.Files, l.list)
+		if err != nil {
+			return nil, &Error{Class: ClassUsage, What: l.flag, Err: err, Hint: "--list shows the files"}
+		}
+		for i := range wanted {
+			wanted[i] = wanted[i] && named[i] == l.keep
+		}
+	}
+	for i, w := range wanted {
+		if w && !t.Files[i].Pad {
+			return wanted, nil
+		}
+	}
+	return nil, &Error{Class: ClassUsage, What: "nothing is left to download", Err: errors.New("--exclude leaves out all that --select names"), Hint: "--list shows the files"}
+}
+
+// A listedFile is one file of `get -l --json`.
+type listedFile struct {
+	Path     string `json:"path"`
+	Length   int64  `json:"length"`
+	Selected bool   `json:"selected"`
+}
+
+// list prints the files.
+func list(d *display, t *metainfo.Torrent, wanted []bool, asJSON bool) error {
+	files := []listedFile{}
+	for i, f := range t.Files {
+		if !f.Pad {
+			files = append(files, listedFile{f.Path, f.Length, wanted == nil || wanted[i]})
+		}
+	}
+	if asJSON {
+		return d.result(ui.JSON(files))
+	}
+	return d.print(func(w io.Writer) {
+		for i, f := range files {
+			mark := " "
+			if f.Selected {
+				mark = "*"
+			}
+			fmt.Fprintf(w, "%s %*d  %10s  %s\n", mark, len(fmt.Sprint(len(files))), i+1, ui.Size(f.Length), metainfo.Printable(f.Path))
+		}
+	})
+}
+
+func metadataOf(t *metainfo.Torrent) ui.Metadata {
+	n := 0
+	for _, f := range t.Files {
+		if !f.Pad {
+			n++
+		}
+	}
+	return ui.Metadata{
+		Name: t.Name, Infohash: fmt.Sprintf("%x", t.InfoHash), Size: t.Size(), Files: n, Pieces: t.Layout.Pieces(),
+	}
+}

@@ -1,0 +1,189 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"bittern/cmd/internal/ui"
+	"bittern/piece/metainfo"
+	"bittern/piece/storage"
+	"bittern/tracker"
+)
+
+// Seed serves what is there of a torrent, or makes a torrent of a file or folder first. The content
+// is checked before anything is served and never written to. It prints the magnet link once peers
+// can connect, and ends when a stop condition is met or with ctx.
+func Seed(ctx context.Context, s Streams, o SeedOptions) error {
+	started := time.Now()
+	d, log, closeLog, err := begin(s, o.Shown)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
+	t, cfg, err := seedable(ctx, s, d, log, o)
+	if err != nil {
+		return err
+	}
+	x, err := newTransfer(t, o.Network, log, started)
+	if err != nil {
+		return err
+	}
+	if o.SeedUntil == (SeedUntil{}) {
+		o.Forever = true
+	}
+	z := &seeding{transfer: x, o: o, d: d}
+	show, hide := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.Run(show, x.snapshot) })
+	err = z.serve(ctx, cfg)
+	hide()
+	wg.Wait()
+	if err == nil {
+		s := x.inbox.Snapshot()
+		d.Emit(ui.Complete{Path: filepath.Join(cfg.Dir, filepath.FromSlash(cfg.Name)), Seconds: time.Since(started).Seconds(),
+			Downloaded: s.Received, Uploaded: s.Uploaded, Wasted: s.Wasted})
+	}
+	return err
+}
+
+// seedable returns the torrent that source is or is made into, and where its content is.
+func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o SeedOptions) (*metainfo.Torrent, storage.Config, error) {
+	if kindOf(o.Source) == pathSource && !isTorrentFile(o.Source) {
+		return torrentOf(ctx, d, log, o)
+	}
+	t, err := load(ctx, s, log, o.Source)
+	if err != nil {
+		return nil, storage.Config{}, err
+	}
+	if o.Output != "" {
+		if t, err = t.WithRoot(o.Output); err != nil {
+			return nil, storage.Config{}, &Error{Class: ClassUsage, What: "--output", Err: err}
+		}
+	}
+	return t, storageConfig(t, o.Dir), nil
+}
+
+// isTorrentFile tells a .torrent from content to make one of: by its name, or by how it begins. What
+// cannot be opened is left to the error of reading it as a torrent.
+func isTorrentFile(path string) bool {
+	if strings.EqualFold(filepath.Ext(path), ".torrent") {
+		info, err := os.Stat(path)
+		return err != nil || !info.IsDir()
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close() // read only: nothing to lose
+	head := make([]byte, 32<<10)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.ErrUnexpectedEOF {
+		return false // a folder, or empty
+	}
+	head = head[:n]
+	return bytes.HasPrefix(head, []byte("d")) && bytes.Contains(head, []byte("4:infod"))
+}
+
+// torrentOf makes a torrent of a file or folder, without a date, so that the same content always
+// gives the same torrent.
+func torrentOf(ctx context.Context, d *display, log *slog.Logger, o SeedOptions) (*metainfo.Torrent, storage.Config, error) {
+	c, err := gather(CreateOptions{Path: o.Source, Name: o.Output, NoDate: true})
+	if err != nil {
+		return nil, storage.Config{}, err
+	}
+	data, err := c.build(ctx, d, log)
+	if err != nil {
+		return nil, storage.Config{}, err
+	}
+	t, err := metainfo.Parse(data)
+	if err != nil {
+		panic("app: created a torrent that is none: " + err.Error())
+	}
+	cfg := storageConfig(t, c.dir)
+	cfg.Files = c.files // under the names they have, whatever another system would call them
+	cfg.Name = filepath.Base(c.files[0].Path)
+	if root, _, ok := strings.Cut(c.files[0].Path, "/"); ok {
+		cfg.Name = root
+	}
+	return t, cfg, nil
+}
+
+// A seeding is one run of `seed` after its torrent is known.
+type seeding struct {
+	*transfer
+	o SeedOptions
+	d *display
+}
+
+// serve checks the content and serves it until a stop condition is met or ctx ends.
+func (z *seeding) serve(ctx context.Context, cfg storage.Config) error {
+	cfg.ReadOnly = true
+	if err := z.open(ctx, cfg); err != nil {
+		return err
+	}
+	have := z.store.Have()
+	if have.Empty() && have.Len() > 0 {
+		return &Error{Class: ClassCorrupt, What: "nothing of " + printable(cfg.Name) + " is in " + printable(cfg.Dir),
+			Hint: "--dir says where the content is"}
+	}
+	if !have.Full() {
+		z.log.Warn("content is not complete: serving what is there", "pieces", have.Count(), "of", have.Len())
+	}
+	if err := z.listen(); err != nil {
+		return err
+	}
+	url, stop, err := z.serveTracker(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := z.announce(url); err != nil {
+		return err
+	}
+	return z.run(ctx, plan{wanted: &have, seed: z.o.SeedUntil})
+}
+
+// serveTracker starts the embedded tracker, if it was asked for, and puts its URL in front of the
+// torrent's. stop ends it.
+func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), err error) {
+	if z.o.ServeTracker == "" {
+		return "", func() {}, nil
+	}
+	srv, err := tracker.Listen(z.o.ServeTracker, tracker.ServerConfig{})
+	if err != nil {
+		return "", nil, &Error{Class: ClassNetwork, What: "cannot serve a tracker on " + printable(z.o.ServeTracker), Err: err}
+	}
+	srv.Allow(z.t.InfoHash)
+	url = "http://" + dialable(srv.Addr()).String() + "/announce"
+	z.tiers = append([][]string{{url}}, z.tiers...)
+	z.t.Trackers = append([][]string{{url}}, z.t.Trackers...)
+	// It outlives ctx: our own goodbye goes there too.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := srv.Serve(running); err != nil {
+			z.log.Error("embedded tracker", "error", err)
+		}
+	})
+	return url, func() { cancel(); wg.Wait() }, nil
+}
+
+// announce prints how to reach us.
+func (z *seeding) announce(url string) error {
+	if z.o.JSON {
+		z.d.Emit(ui.Seeding{
+			Infohash: fmt.Sprintf("%x", z.t.InfoHash), Magnet: z.t.Magnet(), TrackerURL: url, Port: int(z.port()),
+		})
+		return nil
+	}
+	return z.d.result([]byte(z.t.Magnet() + "\n"))
+}

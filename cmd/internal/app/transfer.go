@@ -1,0 +1,404 @@
+package app
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bittern/cmd/internal/discover"
+	"bittern/cmd/internal/sockets"
+	"bittern/cmd/internal/swarm"
+	"bittern/cmd/internal/swarm/core"
+	"bittern/cmd/internal/ui"
+	"bittern/peer/wire"
+	"bittern/piece"
+	"bittern/piece/metainfo"
+	"bittern/piece/storage"
+	"bittern/tracker"
+)
+
+// maxPending bounds the inbound connections that have not shaken hands.
+const maxPending = 100
+
+// A transfer is one torrent being downloaded or seeded: it builds the parts that `get` and `seed`
+// share, runs them together and takes them down in order.
+type transfer struct {
+	t       *metainfo.Torrent
+	net     Network
+	log     *slog.Logger
+	id      [20]byte
+	started time.Time
+
+	policy   sockets.Policy
+	listener *sockets.Listener // nil if no port could be had and that was not insisted on
+	store    *storage.Store
+	inbox    *swarm.Inbox
+	client   *tracker.Client
+	trackers *discover.Trackers
+	static   *discover.Static
+	tiers    [][]string
+
+	checking atomic.Int64 // bytes that Open has checked; what is shown before the swarm runs
+	running  atomic.Bool  // the swarm is
+}
+
+// newTransfer sets up what does not touch the disk or the network yet.
+func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.Time) (*transfer, error) {
+	x := &transfer{t: t, net: n, log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
+	x.policy = sockets.Policy{Interface: n.Interface, Only4: n.Only4, Only6: n.Only6}
+	if err := x.policy.Check(); err != nil {
+		return nil, &Error{Class: ClassUsage, Err: err}
+	}
+	peers := make([]discover.Peer, 0, len(n.Peers))
+	for _, s := range n.Peers {
+		p, err := discover.ParsePeer(s)
+		if err != nil {
+			return nil, &Error{Class: ClassUsage, Err: err}
+		}
+		peers = append(peers, p)
+	}
+	if !n.NoTrackers {
+		x.tiers = append(x.tiers, t.Trackers...)
+	}
+	for _, url := range n.Trackers {
+		x.tiers = append(x.tiers, []string{url})
+	}
+	x.static = discover.NewStatic(discover.StaticConfig{
+		Peers: peers, Lookup: x.policy.Resolver().LookupNetIP, Allows: x.policy.Allows, Log: log,
+		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, core.SourceStatic) },
+	})
+	return x, nil
+}
+
+// newPeerID returns a random id that names us in the usual form (BEP 20).
+func newPeerID() (id [20]byte) {
+	copy(id[:], "-BN0100-")
+	crand.Read(id[8:]) // never fails: it ends the process instead
+	return id
+}
+
+// newRand returns a source of luck that no peer can foresee.
+func newRand() *rand.Rand {
+	var seed [16]byte
+	crand.Read(seed[:])
+	return rand.New(rand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])))
+}
+
+// open opens the storage, which checks what is there already.
+func (x *transfer) open(ctx context.Context, cfg storage.Config) error {
+	cfg.Notify = x.inbox.Storage
+	cfg.Progress = func(done int64) { x.checking.Store(done) }
+	store, err := storage.Open(ctx, cfg)
+	if err != nil {
+		return storageError(err)
+	}
+	x.store = store
+	return nil
+}
+
+// piecesOf returns the pieces that hold a byte of a wanted file; nil means all.
+func piecesOf(t *metainfo.Torrent, wanted []bool) *piece.Bitfield {
+	if wanted == nil {
+		return nil
+	}
+	b := piece.NewBitfield(t.Layout.Pieces())
+	for i, f := range t.Files {
+		if !wanted[i] || f.Length == 0 {
+			continue
+		}
+		last := (f.Offset + f.Length - 1) / t.Layout.PieceLength()
+		for p := f.Offset / t.Layout.PieceLength(); p <= last; p++ {
+			b.Set(int(p))
+		}
+	}
+	return &b
+}
+
+// listen opens the port for peers. Only a port that the user named must be had.
+func (x *transfer) listen() error {
+	ports := sockets.Ports{Low: uint16(x.net.Port), High: uint16(max(x.net.Port, x.net.PortEnd))}
+	l, err := sockets.Listen(x.policy, ports)
+	switch {
+	case err == nil:
+		x.listener = l
+		if l.PassedOver() > 0 {
+			x.log.Warn("ports taken", "count", l.PassedOver(), "listening", l.Port())
+		}
+		return nil
+	case ports.Low != 0 || x.net.Interface.IsValid():
+		return &Error{Class: ClassNetwork, What: "cannot listen for peers", Err: err}
+	}
+	x.log.Warn("cannot listen for peers: only connecting to them", "error", err)
+	return nil
+}
+
+// port is where we listen, 0 if nowhere.
+func (x *transfer) port() uint16 {
+	if x.listener == nil {
+		return 0
+	}
+	return x.listener.Port()
+}
+
+// A plan says what the swarm is to do with the store.
+type plan struct {
+	wanted     *piece.Bitfield
+	sequential bool
+	maxTime    time.Duration // from the start of the command
+	stall      time.Duration
+	seed       SeedUntil
+	completed  func() // called once when all is there and seeding goes on; must not block
+}
+
+// run runs the swarm and its sources until the swarm has ended, says goodbye to the trackers and
+// closes the store. The first error counts.
+func (x *transfer) run(ctx context.Context, p plan) error {
+	sw := x.swarm(p)
+	x.makeTrackers()
+	sources, end := context.WithCancel(ctx)
+	defer end()
+	var wg sync.WaitGroup
+	if x.listener != nil {
+		wg.Go(func() { x.listener.Serve(sources, maxPending, sw.Accept) })
+	}
+	wg.Go(func() { x.trackers.Run(sources) })
+	wg.Go(func() { x.static.Run(sources) })
+	wg.Go(func() { x.hope(sources) })
+	x.running.Store(true)
+	outcome, err := sw.Run(ctx)
+	if outcome == core.Complete {
+		x.trackers.Completed()
+	}
+	end() // and with it the goodbyes begin
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	cerr := x.store.Close(closing)
+	wg.Wait()
+	x.client.Close()
+	if err != nil {
+		return storageError(err)
+	}
+	if err := x.outcomeError(outcome, p); err != nil {
+		return err
+	}
+	if cerr != nil {
+		return storageError(cerr)
+	}
+	return nil
+}
+
+// closeTime bounds how long the end of a run may take on a slow disk.
+const closeTime = 5 * time.Second
+
+// swarm builds the swarm.
+func (x *transfer) swarm(p plan) *swarm.Swarm {
+	maxTime := p.maxTime
+	if maxTime > 0 {
+		maxTime = max(1, maxTime-time.Since(x.started))
+	}
+	return swarm.New(x.inbox, swarm.Config{
+		InfoHash: x.t.InfoHash,
+		Store:    x.store,
+		Dial:     x.policy.Dial,
+		Log:      x.log,
+		Completed: func() {
+			x.trackers.Completed()
+			if p.completed != nil {
+				p.completed()
+			}
+		},
+		Core: core.Config{
+			Layout: x.t.Layout, PeerID: x.id, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
+			Rand: newRand(), MaxPeers: x.net.MaxPeers,
+			Ext:   wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
+			Stall: p.stall, MaxTime: maxTime,
+			Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
+		},
+	})
+}
+
+// makeTrackers builds the source that announces.
+func (x *transfer) makeTrackers() {
+	x.client = &tracker.Client{
+		UserAgent: "bittern/" + x.net.Version,
+		NoIPv4:    !x.policy.V4(), NoIPv6: !x.policy.V6(),
+		DialTCP: x.policy.DialTCP, DialUDP: x.policy.DialUDP, Resolver: x.policy.Resolver(),
+	}
+	key := newRand().Uint32()
+	x.trackers = discover.NewTrackers(discover.TrackersConfig{
+		Client: x.client, URLs: x.tiers, Rand: newRand(), Log: x.log,
+		Request: func() tracker.Request {
+			s := x.inbox.Snapshot()
+			return tracker.Request{
+				InfoHash: x.t.InfoHash, PeerID: x.id, Port: x.port(), Key: key, NumWant: x.numWant(s),
+				Uploaded: s.Uploaded, Downloaded: s.Received, Left: s.Left,
+			}
+		},
+		Emit: func(f discover.Found) {
+			src := core.SourceTracker
+			if f.Loopback {
+				src = core.SourceLocalTracker
+			}
+			x.inbox.Found(f.Addrs, src)
+		},
+	})
+}
+
+// numWant is how many addresses to ask a tracker for.
+func (x *transfer) numWant(s core.Snapshot) int {
+	if s.Seeding {
+		return 0
+	}
+	return 200
+}
+
+// hope tells the swarm, until ctx ends, whether any source may still bring peers.
+func (x *transfer) hope(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	told, hope := false, false
+	for {
+		now := !discover.Exhausted(x.trackers, x.static)
+		if !told || now != hope {
+			told, hope = true, now
+			x.inbox.Sources(hope)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// snapshot is what the display shows.
+func (x *transfer) snapshot() ui.Snapshot {
+	if !x.running.Load() {
+		return ui.Snapshot{State: "checking", Done: x.checking.Load(), Total: x.t.Layout.Total(), Peers: -1}
+	}
+	s := x.inbox.Snapshot()
+	out := ui.Snapshot{
+		State: "downloading", Done: s.Done, Total: s.Total, DownRate: s.DownRate, UpRate: s.UpRate,
+		Peers: s.Peers, Seeds: s.Seeds, Uploaded: s.Uploaded, Copies: s.Copies,
+	}
+	switch {
+	case s.Seeding:
+		out.State, out.Seeding = "seeding", true
+	case s.Peers == 0:
+		out.State, out.Note = "connecting", x.whyNoPeers()
+	case s.DownRate > 0:
+		out.ETA = time.Duration(float64(s.Left) / float64(s.DownRate) * float64(time.Second))
+	}
+	return out
+}
+
+// whyNoPeers says in a few words why nobody is connected.
+func (x *transfer) whyNoPeers() string {
+	status := x.trackers.Status()
+	found, failed := 0, 0
+	var last string
+	for _, s := range status {
+		found += s.Peers
+		if s.Err != nil {
+			failed++
+			last = tracker.Label(s.URL) + ": " + s.Err.Error()
+		}
+	}
+	switch {
+	case len(status) == 0 && len(x.net.Peers) == 0:
+		return "no tracker and no peer to ask"
+	case failed > 0 && failed == len(status):
+		return printable(fmt.Sprintf("no tracker answers (%s)", last))
+	case found > 0:
+		return fmt.Sprintf("%d addresses, none answers yet", found)
+	case len(x.net.Peers) > 0:
+		return "no answer from " + printable(strings.Join(x.net.Peers, ", "))
+	case len(status) > failed:
+		return "the trackers know no peers yet"
+	}
+	return ""
+}
+
+// outcomeError turns the swarm's decision to end into the error of the command.
+func (x *transfer) outcomeError(o core.Outcome, p plan) error {
+	s := x.inbox.Snapshot()
+	switch o {
+	case core.Complete:
+		return nil
+	case core.NoPeers, core.NoneUsable:
+		why := x.whyNoPeers()
+		if why == "" {
+			why = "nobody was there"
+		}
+		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: "name one with --peer or another tracker with --tracker"}
+	case core.Stalled:
+		return &Error{Class: ClassStalled, What: fmt.Sprintf("stalled at %s", soFar(s)),
+			Err: fmt.Errorf("no content came for %v from %s", p.stall, plural(s.Peers, "peer")), Hint: "the same command continues"}
+	case core.OutOfTime:
+		return &Error{Class: ClassMaxTime, What: fmt.Sprintf("not complete after %v", p.maxTime),
+			Err: errors.New(soFar(s)), Hint: "the same command continues"}
+	}
+	return fmt.Errorf("ended without a reason: %v", o)
+}
+
+func soFar(s core.Snapshot) string { return ui.Size(s.Done) + " of " + ui.Size(s.Total) }
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// storageError gives an error of the storage or the swarm its class.
+func storageError(err error) error {
+	if bug, ok := errors.AsType[*swarm.PanicError](err); ok {
+		return &BugError{Value: bug.Value, Stack: bug.Stack}
+	}
+	if bug, ok := errors.AsType[*storage.PanicError](err); ok {
+		return &BugError{Value: bug.Value, Stack: bug.Stack}
+	}
+	if sig, ok := errors.AsType[SignalError](err); ok {
+		return sig
+	}
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	if c, ok := errors.AsType[*storage.ConflictError](err); ok {
+		return &Error{Class: ClassConflict, What: printable(c.Path) + " is in the way", Err: errors.New(c.Reason),
+			Hint: "--overwrite keeps what is good of it and fetches the rest"}
+	}
+	if l, ok := errors.AsType[*storage.LockedError](err); ok {
+		return &Error{Class: ClassOther, What: "cannot use " + printable(l.Path), Err: errors.New("another process is working on the same content")}
+	}
+	return &Error{Class: ClassDisk, Err: errors.New(strings.TrimPrefix(err.Error(), "storage: "))}
+}
+
+// dialable is the address under which others on this machine's networks reach a listener.
+func dialable(at netip.AddrPort) netip.AddrPort {
+	if !at.Addr().IsUnspecified() {
+		return at
+	}
+	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if addrs, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+				if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap().Is4() {
+					ip = got.Unmap()
+					break
+				}
+			}
+		}
+	}
+	return netip.AddrPortFrom(ip, at.Port())
+}
