@@ -56,7 +56,8 @@ func Check(ctx context.Context, cfg Config) (Report, error) {
 }
 
 func (s *Store) check(ctx context.Context) (Report, error) {
-	v := &survey{tab: s.tab, folders: map[string]folder{".": {exists: true}}}
+	v := newSurvey(s.tab)
+	defer v.close()
 	found, err := v.scan()
 	if err != nil {
 		return Report{}, err

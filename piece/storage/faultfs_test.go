@@ -2,6 +2,7 @@ package storage
 
 import (
 	"io/fs"
+	"path"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,6 +77,27 @@ func (f *faultFS) Lstat(name string) (fs.FileInfo, error) {
 		return nil, err
 	}
 	return f.FS.Lstat(name)
+}
+
+func (f *faultFS) Folder(dir string) (Folder, error) {
+	in, err := f.FS.Folder(dir)
+	if err != nil {
+		return nil, err
+	}
+	return faultFolder{in, f, dir}, nil
+}
+
+type faultFolder struct {
+	Folder
+	fs  *faultFS
+	dir string
+}
+
+func (f faultFolder) Lstat(name string) (fs.FileInfo, error) {
+	if err := f.fs.ask("lstat", path.Join(f.dir, name)); err != nil {
+		return nil, err
+	}
+	return f.Folder.Lstat(name)
 }
 
 func (f *faultFS) Mkdir(name string, perm fs.FileMode) error {

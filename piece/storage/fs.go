@@ -18,6 +18,14 @@ type FS interface {
 	// Lock makes name, or takes it as it is, and locks it until Close, which removes it, or the
 	// end of the process. It returns errLocked when somebody else holds the lock.
 	Lock(name string) (io.Closer, error)
+	// Folder opens a folder, to look at many files in it.
+	Folder(dir string) (Folder, error)
+	Close() error
+}
+
+// A Folder is an open folder. Names are those of files in it.
+type Folder interface {
+	Lstat(name string) (fs.FileInfo, error)
 	Close() error
 }
 
@@ -61,6 +69,8 @@ func (r rootFS) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error
 	}
 	return rootFile{f}, nil
 }
+
+func (r rootFS) Folder(dir string) (Folder, error) { return r.OpenRoot(dir) }
 
 func (r rootFS) Lock(name string) (io.Closer, error) {
 	for {

@@ -137,12 +137,19 @@ func (w *hashWorker) piece(ctx context.Context, p int) (sum [20]byte, err error)
 	return sum, nil
 }
 
-// hollow reports whether all of a piece is holes and padding. It fails when some of it is
-// missing, before anything is read in vain.
+// hollow reports whether all of a piece is holes and padding. It fails when a file of it is
+// absent, before anything is read in vain. Files are opened for this only if there is one: a
+// piece of many small files is not worth opening each twice.
 func (w *hashWorker) hollow(p int, size int64) (bool, error) {
 	hollow := true
 	for c := w.vol.cut(p, 0, size); c.next(); {
-		if c.pad() {
+		switch {
+		case c.pad():
+			continue
+		case w.locate(c.file, p) == nowhere:
+			return false, errMissing
+		case !w.vol.inside(p, c.file):
+			hollow = false
 			continue
 		}
 		off, err := w.seek(p, &c)
@@ -150,7 +157,7 @@ func (w *hashWorker) hollow(p int, size int64) (bool, error) {
 			return false, err
 		}
 		data, end := w.extent(off)
-		hollow = hollow && !data && end >= off+c.n
+		hollow = !data && end >= off+c.n
 	}
 	return hollow, nil
 }

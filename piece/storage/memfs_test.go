@@ -114,7 +114,23 @@ func (m memFS) Lock(name string) (io.Closer, error) {
 	return memLock{m, name}, nil
 }
 
+func (m memFS) Folder(dir string) (Folder, error) {
+	if info, err := m.Lstat(dir); err != nil || !info.IsDir() {
+		return nil, pathErr("open", dir, fs.ErrNotExist)
+	}
+	return memFolder{m, dir}, nil
+}
+
 func (m memFS) Close() error { return nil }
+
+type memFolder struct {
+	memFS
+	dir string
+}
+
+func (f memFolder) Lstat(name string) (fs.FileInfo, error) {
+	return f.memFS.Lstat(path.Join(f.dir, name))
+}
 
 type memLock struct {
 	memFS

@@ -44,7 +44,7 @@ func newStore(cfg Config) (*Store, error) {
 	if cfg.ReadOnly {
 		return s, nil
 	}
-	if _, err := (&survey{tab: s.tab, folders: map[string]folder{".": {exists: true}}}).hidden(); err != nil {
+	if _, err := newSurvey(s.tab).hidden(); err != nil {
 		return nil, errors.Join(err, s.shut())
 	}
 	lock, err := cfg.FS.Lock(cfg.lockName())
@@ -61,7 +61,7 @@ func newStore(cfg Config) (*Store, error) {
 // recover brings the store to the state that the disk is in, then the disk to the one that the
 // configuration asks for.
 func (s *Store) recover(ctx context.Context) error {
-	v := &survey{tab: s.tab, folders: map[string]folder{".": {exists: true}}}
+	v := newSurvey(s.tab)
 	side := false
 	if !s.cfg.ReadOnly {
 		var err error

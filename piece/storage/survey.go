@@ -11,6 +11,38 @@ import (
 type survey struct {
 	tab     *table
 	folders map[string]folder
+
+	at string // folder that is open, because the next file is mostly in the same one
+	in Folder // nil for none
+}
+
+func newSurvey(t *table) *survey {
+	return &survey{tab: t, folders: map[string]folder{".": {exists: true}}}
+}
+
+// close closes what the survey opened.
+func (v *survey) close() {
+	if v.in != nil {
+		_ = v.in.Close() // it was only looked at
+	}
+	v.in = nil
+}
+
+// lstat looks at a file in a folder that exists.
+func (v *survey) lstat(name string) (info fs.FileInfo, err error) {
+	if dir := path.Dir(name); v.in == nil || v.at != dir {
+		v.close()
+		err := v.tab.retry(func() (err error) {
+			v.in, err = v.tab.fs.Folder(dir)
+			return err
+		})
+		if err != nil {
+			v.in = nil // not an interface that holds a nil pointer
+			return nil, err
+		}
+		v.at = dir
+	}
+	return v.in.Lstat(path.Base(name))
 }
 
 // A folder is what a survey found at a path: one of these, or a conflict.
@@ -54,7 +86,7 @@ func (v *survey) file(name string) (fs.FileInfo, error) {
 	if f := v.folder(path.Dir(name)); !f.exists {
 		return nil, f.err
 	}
-	info, err := v.tab.lstat(name)
+	info, err := v.lstat(name)
 	full := v.tab.cfg.path(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -80,6 +112,7 @@ type finding struct {
 
 // scan looks at every file and says what is there. With Overwrite it plans what to adopt.
 func (v *survey) scan() ([]finding, error) {
+	defer v.close()
 	found := make([]finding, len(v.tab.cfg.Files))
 	for i := range v.tab.cfg.Files {
 		f := &v.tab.cfg.Files[i]
@@ -155,6 +188,7 @@ func (v *survey) lookWanted(f *File) (finding, error) {
 // hidden checks that our own files beside the content may be used. It returns whether the side
 // file is there.
 func (v *survey) hidden() (side bool, err error) {
+	defer v.close()
 	for _, name := range []string{v.tab.cfg.recordName(), v.tab.cfg.lockName()} {
 		if _, err := v.file(name); err != nil {
 			return false, err
