@@ -3,6 +3,7 @@ package piece
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -255,23 +256,24 @@ func TestSameSeedSameAnswers(t *testing.T) {
 	}
 }
 
-// download lets peers of equal speed answer one block each in turn, with window blocks in
-// flight, until all is verified. arrived hears of every block that comes in.
+// download lets random peers answer a few blocks each, in order and with window blocks in
+// flight, until all is verified. arrived hears of every block that comes in. Cancels are lost,
+// which is the worst case.
 func download(s *Scheduler, peers []*Peer, window int, arrived func(*Peer, Block)) {
+	rng := rand.New(rand.NewPCG(6, 6))
 	queues := make([][]Block, len(peers))
 	missing := map[uint32]int{}
 	for !s.Complete() {
-		for k, p := range peers {
-			if room := window - len(queues[k]); room > 0 {
-				queues[k] = s.Next(p, room, true, queues[k])
-			}
-			if len(queues[k]) == 0 {
-				continue
-			}
+		k := rng.IntN(len(peers))
+		p, n := peers[k], 1+rng.IntN(16)
+		if room := window - len(queues[k]); room > 0 {
+			queues[k] = s.Next(p, room, true, queues[k])
+		}
+		for ; n > 0 && len(queues[k]) > 0; n-- {
 			b := queues[k][0]
 			queues[k] = queues[k][1:]
 			arrived(p, b)
-			if fresh, _ := s.Received(p, b); !fresh { // cancels are lost here: the worst case
+			if fresh, _ := s.Received(p, b); !fresh {
 				continue
 			}
 			if missing[b.Piece]++; missing[b.Piece] == s.layout.Blocks(int(b.Piece)) {
@@ -281,7 +283,7 @@ func download(s *Scheduler, peers []*Peer, window int, arrived func(*Peer, Block
 	}
 }
 
-// TestManyFastSeeds: eight equal seeds with no cancel heard send little twice, and while pieces
+// TestManyFastSeeds: eight seeds that answer at random and hear no cancel send little twice, and while pieces
 // are untouched each one's blocks come in order.
 func TestManyFastSeeds(t *testing.T) {
 	for _, window := range []int{4, 64, 250} {
@@ -309,5 +311,45 @@ func TestManyFastSeeds(t *testing.T) {
 				t.Errorf("%d of %d blocks came out of order", strays, blocks)
 			}
 		})
+	}
+}
+
+// TestSilentPeers: what was asked of peers that never answer does not hold up the end, even if
+// nobody takes it back from them, as long as some peer answers.
+func TestSilentPeers(t *testing.T) {
+	for _, fast := range []bool{true, false} {
+		t.Run(fmt.Sprintf("fast=%t", fast), func(t *testing.T) {
+			l := layout(t, 40*16*BlockSize, 16*BlockSize)
+			s := NewScheduler(l, rand.New(rand.NewPCG(8, 8)))
+			for range 2 { // a third would be the last that a block is asked of
+				p := s.Join()
+				s.HaveAll(p)
+				s.Next(p, 100, fast, nil)
+			}
+			p := s.Join()
+			s.HaveAll(p)
+			blocks := 0
+			download(s, []*Peer{p}, 20, func(*Peer, Block) { blocks++ })
+			if blocks != 40*16 {
+				t.Errorf("%d blocks, want %d", blocks, 40*16)
+			}
+			audit(t, s)
+		})
+	}
+}
+
+// TestMemory: a scheduler takes a few bytes a piece, and a peer with everything none.
+func TestMemory(t *testing.T) {
+	const pieces = 262_144
+	l := layout(t, pieces*BlockSize, BlockSize)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := NewScheduler(l, rand.New(rand.NewPCG(1, 1)))
+	for range 200 {
+		s.HaveAll(s.Join())
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 11*pieces+200_000 {
+		t.Errorf("%d bytes for %d pieces and 200 peers", got, pieces)
 	}
 }
