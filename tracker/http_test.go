@@ -129,17 +129,20 @@ func TestGzip(t *testing.T) {
 		w.Close()
 		return b.Bytes()
 	}
-	answer := func(body []byte) http.HandlerFunc {
+	answer := func(members int, body []byte) http.HandlerFunc {
+		packed := pack(body)
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			w.Write(pack(body))
+			for range members {
+				w.Write(packed)
+			}
 		}
 	}
-	s := serve(t, answer([]byte(enc("complete", 7))))
+	s := serve(t, answer(1, []byte(enc("complete", 7))))
 	if r, err := client(t).Announce(t.Context(), s.URL+"/announce", request); err != nil || r.Seeders != 7 {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	bomb := serve(t, answer(make([]byte, 64<<20)))
+	bomb := serve(t, answer(1000, make([]byte, 1<<20)))
 	if _, err := client(t).Announce(t.Context(), bomb.URL+"/announce", request); !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("gzip bomb: %v", err)
 	}
@@ -321,7 +324,9 @@ func TestHTTPTimeLimit(t *testing.T) {
 			}
 		},
 		"one byte of header a second": func(nc net.Conn) {
-			go io.Copy(io.Discard, nc)
+			if _, err := http.ReadRequest(bufio.NewReader(nc)); err != nil {
+				return
+			}
 			io.WriteString(nc, "HTTP/1.1 200 OK\r\nX: ")
 			for {
 				time.Sleep(time.Second)
