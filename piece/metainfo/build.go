@@ -47,14 +47,15 @@ func PieceLengthFor(total int64) int64 {
 
 // Layout returns how the content is cut into pieces. The error is a *[UsageError].
 func (s Spec) Layout() (piece.Layout, error) {
-	total := int64(0)
+	total, real := int64(0), false
 	for _, f := range s.Files {
 		if f.Length < 0 || f.Length > math.MaxInt64-total {
 			return piece.Layout{}, &UsageError{f.Path, "its size cannot be"}
 		}
 		total += f.Length
+		real = real || !f.Pad
 	}
-	if total == 0 {
+	if total == 0 || !real {
 		return piece.Layout{}, &UsageError{s.Name, "there is nothing in it to share"}
 	}
 	l, err := piece.NewLayout(total, s.PieceLength)
@@ -227,7 +228,7 @@ func (s Spec) Warnings() []string {
 	if s.single() {
 		return w.lines()
 	}
-	t := newTree(r, root, &warnings{}) // what it says is worded for a reader
+	t := newTree(r, root, len(s.Files), &warnings{}) // what it says is worded for a reader
 	for _, f := range s.Files {
 		if f.Pad {
 			continue

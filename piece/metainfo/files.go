@@ -42,8 +42,9 @@ func (p *parser) files(list bencode.Value) (total int64, err error) {
 	if list.Kind() != bencode.List {
 		return 0, invalid("files is not a list")
 	}
-	p.Files = make([]File, 0, min(list.Len(), 1<<20)) // grows if there really are more
-	names := newTree(p.rules, p.Root, &p.warnings)
+	count := min(list.Len(), 1<<18) // more are only believed when they are seen
+	p.Files = make([]File, 0, count)
+	names := newTree(p.rules, p.Root, count, &p.warnings)
 	var e entry
 	number := 0
 	for v := range list.List() {

@@ -3,6 +3,7 @@ package metainfo
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -48,17 +49,17 @@ func (r rules) clean(dst, raw []byte, most int) ([]byte, error) {
 	}
 	from := len(dst)
 	dst = r.replace(dst, raw)
-	name := string(dst[from:])
-	if r.windows {
-		name = windowsName(name)
-	}
-	switch {
-	case name == "." || strings.TrimFunc(name, unicode.IsSpace) == "":
+	name := shorten(string(dst[from:]), "", most)
+	if name == "." || strings.TrimFunc(name, unicode.IsSpace) == "" {
 		name = "_"
-	case ownName(name):
+	}
+	if r.windows { // twice: what makes a device's name safe makes it longer
+		name = windowsName(shorten(windowsName(name), "", most))
+	}
+	if ownName(name) {
 		name = "_" + name[1:]
 	}
-	return append(dst[:from], shorten(name, "", most)...), nil
+	return append(dst[:from], name...), nil
 }
 
 // plain reports whether clean would change nothing: visible ASCII, not beginning with a dot
@@ -128,8 +129,8 @@ func windowsName(name string) string {
 	return name
 }
 
-// shorten returns name with number put before its extension, cut to most bytes between two
-// characters so that number and extension stay.
+// shorten returns name with number put before its extension, cut to most bytes (at least 64)
+// between two characters so that number and extension stay.
 func shorten(name, number string, most int) string {
 	if number == "" && len(name) <= most {
 		return name
@@ -139,6 +140,7 @@ func shorten(name, number string, most int) string {
 		stem, ext = name[:dot], name[dot:]
 	}
 	stem = stem[:cut(stem, most-len(number)-len(ext))]
+	stem = strings.TrimRight(stem, "\u200c\u200d") // what they joined may be gone
 	return stem + number + ext
 }
 
@@ -170,13 +172,16 @@ func (t *Torrent) WithRoot(name string) (*Torrent, error) {
 		return nil, &UsageError{Value: name, Reason: "not a name that is safe everywhere, or too long"}
 	}
 	c := *t
-	c.Root, c.Files = name, make([]File, len(t.Files))
+	c.Root, c.Files = name, slices.Clone(t.Files)
 	var paths arena
-	for i, f := range t.Files {
-		if !f.Pad {
-			f.Path = paths.join(name, f.Path[len(t.Root):])
+	for i := range c.Files {
+		switch f := &c.Files[i]; {
+		case f.Pad:
+		case !t.Folder:
+			f.Path = name
+		default:
+			f.Path = paths.join(name, []byte(f.Path[len(t.Root)+1:]))
 		}
-		c.Files[i] = f
 	}
 	return &c, nil
 }
@@ -184,20 +189,17 @@ func (t *Torrent) WithRoot(name string) (*Torrent, error) {
 // An arena keeps many short strings in few large ones.
 type arena struct{ b strings.Builder }
 
-// join returns the parts, one behind the other.
-func (a *arena) join(parts ...string) string {
-	n := 0
-	for _, s := range parts {
-		n += len(s)
-	}
+// join returns the path of name in the folder above.
+func (a *arena) join(above string, name []byte) string {
+	n := len(above) + 1 + len(name)
 	if a.b.Cap()-a.b.Len() < n {
 		size := min(2*a.b.Cap(), 64<<10)
 		a.b = strings.Builder{}
 		a.b.Grow(max(size, n, 256))
 	}
 	from := a.b.Len()
-	for _, s := range parts {
-		a.b.WriteString(s)
-	}
+	a.b.WriteString(above)
+	a.b.WriteByte('/')
+	a.b.Write(name)
 	return a.b.String()[from:] // stays valid: the builder never grows beyond its first buffer
 }

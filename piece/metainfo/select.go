@@ -3,6 +3,7 @@ package metainfo
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -116,8 +117,7 @@ func digits(s string) bool {
 func number(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		const most = int(^uint(0) >> 1)
-		return most
+		return math.MaxInt
 	}
 	return n
 }

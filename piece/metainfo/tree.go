@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"bittern/bencode"
@@ -52,10 +53,11 @@ type folder struct {
 	asked string // the name as first asked for, clean; the path may end in a numbered one
 }
 
-func newTree(r rules, root string, w *warnings) *tree {
+// newTree returns a tree for about files files below the folder root.
+func newTree(r rules, root string, files int, w *warnings) *tree {
 	return &tree{
 		rules: r, warnings: w,
-		taken: make(map[hash]slot), folders: make(map[hash]int32),
+		taken: make(map[hash]slot, files), folders: make(map[hash]int32),
 		list: []folder{{path: root, asked: root}},
 		fold: folding{caser: cases.Fold()},
 	}
@@ -75,16 +77,18 @@ func (t *tree) add(v bencode.Value) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	final, _, err := t.take(in, string(t.part), true)
+	id := t.hash(in, t.part)
+	if !t.free(id, true) {
+		if t.part, id, err = t.number(in, id, t.part, true); err != nil {
+			return "", err
+		}
+	}
+	t.occupy(id, true)
+	path, err := t.join(in, t.part)
 	if err != nil {
 		return "", err
 	}
-	parent := t.list[in].path
-	if len(parent)+1+len(final) > maxPath {
-		return "", fmt.Errorf("the path is longer than %d bytes", maxPath)
-	}
-	path := t.paths.join(parent, "/", final)
-	if final != string(name) {
+	if string(t.part) != string(name) {
 		t.warn("%s in the torrent goes to %s", quote(string(name)), quote(path))
 	}
 	return path, nil
@@ -138,54 +142,56 @@ func (t *tree) folder(parent int32, raw []byte) (int32, error) {
 	if t.part, err = t.clean(t.part[:0], raw, maxPart); err != nil {
 		return 0, err
 	}
-	asked := string(t.part)
-	id := t.hash(parent, asked)
-	if i, ok := t.folders[id]; ok {
-		if t.list[i].asked != asked {
+	asked := t.hash(parent, t.part)
+	if i, ok := t.folders[asked]; ok {
+		if t.list[i].asked != string(t.part) {
 			t.warn("the folder %s in the torrent goes to %s", quote(string(raw)), quote(t.list[i].path))
 		}
 		return i, nil
 	}
-	final, own, err := t.take(parent, asked, false)
-	if err != nil {
+	f := folder{id: asked, asked: string(t.part)}
+	if !t.free(f.id, false) {
+		if t.part, f.id, err = t.number(parent, f.id, t.part, false); err != nil {
+			return 0, err
+		}
+	}
+	t.occupy(f.id, false)
+	if f.path, err = t.join(parent, t.part); err != nil {
 		return 0, err
 	}
-	path := t.paths.join(t.list[parent].path, "/", final)
-	if len(path) > maxPath {
-		return 0, fmt.Errorf("the path is longer than %d bytes", maxPath)
-	}
-	if final != string(raw) {
-		t.warn("the folder %s in the torrent goes to %s", quote(string(raw)), quote(path))
+	if string(t.part) != string(raw) {
+		t.warn("the folder %s in the torrent goes to %s", quote(string(raw)), quote(f.path))
 	}
 	i := int32(len(t.list))
-	t.list = append(t.list, folder{id: own, path: path, asked: asked})
-	t.folders[id] = i
+	t.list, t.folders[asked] = append(t.list, f), i
 	return i, nil
 }
 
-// take reserves name in the folder parent, with a number if it is taken, and returns the
-// name and the hash of its path.
-func (t *tree) take(parent int32, name string, file bool) (final string, id hash, err error) {
-	id = t.hash(parent, name)
-	if t.free(id, file) {
-		t.occupy(id, file)
-		return name, id, nil
+// join returns the path of name in the folder parent.
+func (t *tree) join(parent int32, name []byte) (string, error) {
+	above := t.list[parent].path
+	if len(above)+1+len(name) > maxPath {
+		return "", fmt.Errorf("the path is longer than %d bytes", maxPath)
 	}
-	first, ok := t.taken[id]
+	return t.paths.join(above, name), nil
+}
+
+// number returns name with the first number that makes it free in the folder parent, and the
+// hash of its path. base is the hash of the path without a number.
+func (t *tree) number(parent int32, base hash, name []byte, file bool) (numbered []byte, id hash, err error) {
+	first, ok := t.taken[base]
 	if !ok {
 		first.file = true // only a ".part" is in the way; taken from now on, to count from
 	}
-	base := id
 	for n := max(first.next, 2); n <= maxDuplicates; n++ {
-		final = shorten(name, fmt.Sprintf(" (%d)", n), maxPart)
-		if id = t.hash(parent, final); t.free(id, file) {
-			t.occupy(id, file)
+		numbered = []byte(shorten(string(name), fmt.Sprintf(" (%d)", n), maxPart))
+		if id = t.hash(parent, numbered); t.free(id, file) {
 			first.next = n + 1
 			t.taken[base] = first
-			return final, id, nil
+			return numbered, id, nil
 		}
 	}
-	return "", id, fmt.Errorf("more than %d files are named %s", maxDuplicates, quote(name))
+	return nil, id, fmt.Errorf("more than %d files are named %s", maxDuplicates, quote(string(name)))
 }
 
 // free reports whether the name whose path has hash id can be used. It must be what
@@ -213,7 +219,7 @@ func (t *tree) occupy(id hash, file bool) {
 }
 
 // hash returns the hash of the path of name in the folder parent.
-func (t *tree) hash(parent int32, name string) hash {
+func (t *tree) hash(parent int32, name []byte) hash {
 	t.folded = append(t.folded[:0], t.list[parent].id[:]...)
 	t.folded = t.fold.append(t.folded, name)
 	return sum(t.folded)
@@ -227,19 +233,18 @@ func sum(b []byte) (h hash) {
 
 // A folding brings names to the form that they are compared in.
 type folding struct {
-	caser   cases.Caser // keeps state: not to be shared
-	scratch []byte
+	caser        cases.Caser // keeps state: not to be shared
+	wide, folded []byte      // scratch
 }
 
 // append appends name to dst with no difference of case or of normal form left (canonical
 // caseless matching of the Unicode standard).
-func (f *folding) append(dst []byte, name string) []byte {
+func (f *folding) append(dst, name []byte) []byte {
 	from := len(dst)
-	for i := range len(name) {
-		c := name[i]
+	for _, c := range name {
 		if c >= utf8.RuneSelf {
-			f.scratch = norm.NFD.AppendString(f.scratch[:0], name)
-			return norm.NFD.Append(dst[:from], f.caser.Bytes(f.scratch)...)
+			f.wide = decompose(f.wide[:0], name)
+			return decompose(dst[:from], f.lower(f.wide))
 		}
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
@@ -247,4 +252,24 @@ func (f *folding) append(dst []byte, name string) []byte {
 		dst = append(dst, c)
 	}
 	return dst
+}
+
+// lower returns b without case, valid until the next call.
+func (f *folding) lower(b []byte) []byte {
+	most := 3*len(b) + 16 // no character folds to more than three times its bytes
+	f.folded = slices.Grow(f.folded[:0], most)[:most]
+	f.caser.Reset()
+	n, _, err := f.caser.Transform(f.folded, b, true)
+	if err != nil {
+		return b // cannot happen, and would only mean comparing with case
+	}
+	return f.folded[:n]
+}
+
+// decompose appends b in normal form D. Most names are in it already, which costs nothing.
+func decompose(dst, b []byte) []byte {
+	if norm.NFD.QuickSpan(b) == len(b) {
+		return append(dst, b...)
+	}
+	return norm.NFD.Append(dst, b...)
 }

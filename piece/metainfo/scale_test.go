@@ -1,0 +1,147 @@
+package metainfo
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"bittern/bencode"
+)
+
+// manyFiles returns a torrent of n files, a hundred to a folder, of 100 bytes each.
+func manyFiles(n int, name func(i int) []string) []byte {
+	in := []byte("d4:infod5:filesl")
+	for i := range n {
+		in = append(in, "d6:lengthi100e4:path"...)
+		in = append(bencode.Append(in, name(i)), 'e')
+	}
+	pieces := (n*100-1)>>14 + 1
+	in = append(in, "e4:name4:root12:piece lengthi16384e6:pieces"...)
+	return append(bencode.AppendString(in, make([]byte, 20*pieces)), "ee"...)
+}
+
+func usual(i int) []string {
+	return []string{fmt.Sprintf("folder %d", i/100), fmt.Sprintf("track number %d.flac", i)}
+}
+
+// manyPieces returns a torrent of n pieces.
+func manyPieces(n int) []byte {
+	return single(func(_, info dict) {
+		info["length"], info["piece length"], info["pieces"] = int64(n)<<20, 1<<20, make([]byte, 20*n)
+	})
+}
+
+// What is kept of 100,000 files: 40 bytes a File, its path, and no table.
+func TestMemoryOfManyFiles(t *testing.T) {
+	in := manyFiles(100_000, usual)
+	pathBytes := 0
+	for i := range 100_000 {
+		pathBytes += len("root/") + len(strings.Join(usual(i), "/"))
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	tor, err := Parse(in)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 24<<20 {
+		t.Errorf("allocated %d KiB in all, want at most 24 MiB", n>>10)
+	}
+	if n := after.Mallocs - before.Mallocs; n > 20_000 {
+		t.Errorf("%d allocations for 100,000 files", n)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if kept := int(after.HeapAlloc) - int(before.HeapAlloc); kept > 100_000*40+pathBytes+(1<<20) {
+		t.Errorf("kept %d KiB, of which paths are %d KiB", kept>>10, pathBytes>>10)
+	}
+	runtime.KeepAlive(tor)
+	runtime.KeepAlive(in)
+}
+
+// Large torrents are loaded or refused within 5 s and 512 MiB; really within far less.
+func TestScale(t *testing.T) {
+	one := func(int) []string { return []string{"same"} }
+	for _, tt := range []struct {
+		name   string
+		in     []byte
+		reason string // why it is refused; "" if it is not
+	}{
+		{"200,000 files", manyFiles(200_000, usual), ""},
+		{"200,000 files in one folder", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprint(i)} }), ""},
+		{"200,000 folders", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprint(i), "a"} }), ""},
+		{"200,000 names of Unicode", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprintf("Größe É 日本 %d", i)} }), ""},
+		{"500 duplicates of one name", manyFiles(500, one), ""},
+		{"501 duplicates of one name", manyFiles(501, one), `more than 500 files are named "same"`},
+		{"16,384 duplicates of one name", manyFiles(16_384, one), "more than 500"},
+		{"16,384 duplicates of 40 names", manyFiles(16_384, func(i int) []string { return []string{fmt.Sprintf("name %d", i%40)} }), ""},
+		{"200,000 duplicates of 400 names", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprint(i % 400)} }), ""},
+		{"200,000 duplicates of parts", manyFiles(200_000, func(i int) []string {
+			if i < 400 {
+				return []string{fmt.Sprint(i, ".part")}
+			}
+			return []string{fmt.Sprint(i%400, "")}
+		}), ""},
+		{"200,000 names to be changed", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprintf("\x1b\xff%d", i)} }), ""},
+		{"2,000,000 pieces", manyPieces(2_000_000), ""},
+		{"2,097,152 pieces", manyPieces(2_097_152), ""},
+		{"2,097,153 pieces", manyPieces(2_097_153), "more than 2097152"},
+		{"a million empty dictionaries", single(func(_, i dict) { delete(i, "length"); i["files"] = empties(1_000_000) }), "file 1: the length"},
+		{"more tokens than the limit", single(func(top, _ dict) { top["x"] = empties(3_000_000) }), "too many elements"},
+		{"a name of 40 MB", single(func(_, i dict) { i["name"] = strings.Repeat("é\x1b", 13<<20) }), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			tor, err := Parse(tt.in)
+			took := time.Since(start)
+			runtime.ReadMemStats(&after)
+			if tt.reason == "" && err != nil || tt.reason != "" && (err == nil || !strings.Contains(err.Error(), tt.reason)) {
+				t.Errorf("got %v, want %q", err, tt.reason)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; took > 5*time.Second || n > 512<<20 {
+				t.Errorf("took %v and %d MiB", took, n>>20)
+			}
+			if err == nil && !strings.Contains(tt.name, "200,000 n") && !strings.Contains(tt.name, "200,000 f") {
+				checkLaws(t, tor) // takes longer than parsing
+			}
+		})
+	}
+}
+
+// empties returns n empty dictionaries, encoded.
+func empties(n int) bencode.Value {
+	list := "l" + strings.Repeat("de", n) + "e"
+	v, err := bencode.DecodeTolerant([]byte(list), bencode.Limits{Tokens: n + 1})
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func BenchmarkParse(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		in   []byte
+	}{
+		{"files=100000", manyFiles(100_000, usual)},
+		{"unicode=100000", manyFiles(100_000, func(i int) []string { return []string{"Größe", fmt.Sprintf("日本語 %d.flac", i)} })},
+		{"pieces=262144", manyPieces(262_144)},
+		{"single", single(nil)},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(bb.in)))
+			for b.Loop() {
+				if _, err := Parse(bb.in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
