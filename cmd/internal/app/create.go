@@ -39,7 +39,7 @@ type CreateOptions struct {
 // error of [ClassDisk], what is neither a file nor a folder (symbolic links too, because a torrent
 // would have to lie about them) one of [ClassBadInput].
 func Create(ctx context.Context, s Streams, o CreateOptions) error {
-	d, log, closeLog, err := begin(s, o.Shown)
+	d, log, closeLog, err := begin(s, o.withoutEvents())
 	if err != nil {
 		return err
 	}

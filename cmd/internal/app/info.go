@@ -25,7 +25,7 @@ type InfoOptions struct {
 
 // Info shows what a torrent is. Errors are of [ClassBadInput].
 func Info(ctx context.Context, s Streams, o InfoOptions) error {
-	d, log, closeLog, err := begin(s, o.Shown)
+	d, log, closeLog, err := begin(s, o.withoutEvents())
 	if err != nil {
 		return err
 	}
@@ -199,10 +199,15 @@ type display struct {
 	out io.Writer
 }
 
-// begin sets up what a command shows and logs whose --json is one object at its end, and not events.
-// The returned function closes the log file.
+// withoutEvents is for a command whose --json is one object at its end.
+func (o Shown) withoutEvents() Shown {
+	o.JSON = false
+	return o
+}
+
+// begin sets up what a command shows and logs. The returned function closes the log file.
 func begin(s Streams, o Shown) (*display, *slog.Logger, func(), error) {
-	d := &display{ui.New(ui.Config{Out: s.Out, Err: s.Err, Mode: o.Mode, Quiet: o.Quiet}), s.Out}
+	d := &display{ui.New(ui.Config{Out: s.Out, Err: s.Err, Mode: o.Mode, JSON: o.JSON, Quiet: o.Quiet}), s.Out}
 	if o.Log == "" {
 		return d, d.Logger(o.Verbose, nil), func() {}, nil
 	}

@@ -25,7 +25,7 @@ type VerifyOptions struct {
 // Verify checks every byte on disk against the torrent and writes nothing. Content that is not all
 // there and right is an error of [ClassCorrupt].
 func Verify(ctx context.Context, s Streams, o VerifyOptions) error {
-	d, log, closeLog, err := begin(s, o.Shown)
+	d, log, closeLog, err := begin(s, o.withoutEvents())
 	if err != nil {
 		return err
 	}

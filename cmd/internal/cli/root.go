@@ -28,6 +28,11 @@ type env struct {
 	Getenv func(string) (string, bool) // as os.LookupEnv
 }
 
+// ownEnv is the process's own.
+func ownEnv() env {
+	return env{Streams: app.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, Getenv: os.LookupEnv}
+}
+
 // Main runs bittern with the process's own streams and signals, and returns its exit code.
 func Main(args []string) int {
 	// A reader that has gone away must not kill a download: writes then fail with EPIPE.
@@ -41,7 +46,7 @@ func Main(args []string) int {
 		end(app.SignalError{Sig: sig})
 		signal.Stop(signals) // a second Ctrl-C kills at once
 	}()
-	e := env{Streams: app.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, Getenv: os.LookupEnv}
+	e := ownEnv()
 	return runRoot(ctx, e, newRoot(e), args)
 }
 
@@ -206,3 +211,6 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	}
 	return fmt.Errorf("unknown command %q", args[0])
 }
+
+// Root is the command tree, for whoever documents it.
+func Root() *cobra.Command { return newRoot(ownEnv()) }

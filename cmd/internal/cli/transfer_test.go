@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"bittern/cmd/internal/app"
 )
 
@@ -23,12 +25,22 @@ func (e environ) lookup(name string) (string, bool) {
 	return v, ok
 }
 
+// replace puts a command in the place of the one of its name.
+func replace(root, with *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == with.Name() {
+			root.RemoveCommand(cmd)
+		}
+	}
+	root.AddCommand(with)
+}
+
 // parseGet runs a command line of `get` up to where the work would begin.
 func parseGet(vars environ, args ...string) (o app.GetOptions, stderr string, code int) {
 	var errs bytes.Buffer
 	e := env{Streams: app.Streams{In: strings.NewReader(""), Out: new(bytes.Buffer), Err: &errs}, Getenv: vars.lookup}
 	root := newRoot(e)
-	root.AddCommand(newGet(e, func(_ context.Context, _ app.Streams, got app.GetOptions) error {
+	replace(root, newGet(e, func(_ context.Context, _ app.Streams, got app.GetOptions) error {
 		o = got
 		return nil
 	}))
@@ -38,7 +50,7 @@ func parseGet(vars environ, args ...string) (o app.GetOptions, stderr string, co
 
 func TestGetDefaults(t *testing.T) {
 	got, errs, code := parseGet(nil, "x.torrent")
-	want := app.GetOptions{Source: "x.torrent", Dir: ".", Network: app.Network{MaxPeers: 80}}
+	want := app.GetOptions{Source: "x.torrent", Dir: ".", Network: app.Network{Version: Version(), MaxPeers: 80}}
 	if code != 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("code %d, %s\ngot  %+v\nwant %+v", code, errs, got, want)
 	}
@@ -53,7 +65,7 @@ func TestGetFlags(t *testing.T) {
 		Source: "x.torrent", Dir: "D", Output: "N", Select: "1,3-5", Exclude: "*.txt", List: true, Overwrite: true,
 		Sequential: true, MaxTime: time.Hour, StallTimeout: 90 * time.Second,
 		Network: app.Network{
-			Port: 6881, PortEnd: 6889, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7,
+			Version: Version(), Port: 6881, PortEnd: 6889, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7,
 			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
 		},
 		SeedUntil: app.SeedUntil{Forever: true, Ratio: 1.5, Time: 5 * time.Minute},
@@ -73,7 +85,7 @@ func TestGetEnvironment(t *testing.T) {
 	got, errs, code := parseGet(vars, "--max-peers", "3", "x")
 	want := app.GetOptions{
 		Source: "x", Dir: "D", Sequential: true, MaxTime: time.Minute,
-		Network: app.Network{MaxPeers: 3, Trackers: []string{"http://a/", "http://b/"}}, Shown: app.Shown{Quiet: 2},
+		Network: app.Network{Version: Version(), MaxPeers: 3, Trackers: []string{"http://a/", "http://b/"}}, Shown: app.Shown{Quiet: 2},
 	}
 	if code != 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("code %d, %s\ngot  %+v\nwant %+v", code, errs, got, want)
@@ -127,12 +139,12 @@ func TestSeedFlags(t *testing.T) {
 		var errs bytes.Buffer
 		e := env{Streams: app.Streams{Err: &errs, Out: new(bytes.Buffer)}, Getenv: environ{}.lookup}
 		root := newRoot(e)
-		root.AddCommand(newSeed(e, func(_ context.Context, _ app.Streams, o app.SeedOptions) error {
+		replace(root, newSeed(e, func(_ context.Context, _ app.Streams, o app.SeedOptions) error {
 			got = o
 			return nil
 		}))
 		code := runRoot(context.Background(), e, root, append([]string{"seed"}, tt.args...))
-		want := app.SeedOptions{Source: tt.source, Dir: ".", ServeTracker: tt.addr, Network: app.Network{MaxPeers: 80}}
+		want := app.SeedOptions{Source: tt.source, Dir: ".", ServeTracker: tt.addr, Network: app.Network{Version: Version(), MaxPeers: 80}}
 		if code != 0 || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: code %d %s\ngot  %+v\nwant %+v", tt.args, code, errs.String(), got, want)
 		}
@@ -169,7 +181,7 @@ func TestExitCodes(t *testing.T) {
 		var out, errs bytes.Buffer
 		e := env{Streams: app.Streams{Out: &out, Err: &errs}, Getenv: environ{}.lookup}
 		root := newRoot(e)
-		root.AddCommand(newGet(e, func(context.Context, app.Streams, app.GetOptions) error { return tt.err }))
+		replace(root, newGet(e, func(context.Context, app.Streams, app.GetOptions) error { return tt.err }))
 		ctx, cancel := context.WithCancelCause(t.Context())
 		if tt.cause != nil {
 			cancel(tt.cause)
@@ -193,7 +205,7 @@ func TestPanicIsABug(t *testing.T) {
 	var errs bytes.Buffer
 	e := env{Streams: app.Streams{Out: new(bytes.Buffer), Err: &errs}, Getenv: environ{}.lookup}
 	root := newRoot(e)
-	root.AddCommand(newGet(e, func(context.Context, app.Streams, app.GetOptions) error { panic("oops") }))
+	replace(root, newGet(e, func(context.Context, app.Streams, app.GetOptions) error { panic("oops") }))
 	if code := runRoot(t.Context(), e, root, []string{"get", "-qq", "x"}); code != exitBug {
 		t.Errorf("code %d, want 70", code)
 	}
@@ -210,7 +222,7 @@ func TestQuietness(t *testing.T) {
 		var errs bytes.Buffer
 		e := env{Streams: app.Streams{Out: new(bytes.Buffer), Err: &errs}, Getenv: environ{}.lookup}
 		root := newRoot(e)
-		root.AddCommand(newGet(e, func(context.Context, app.Streams, app.GetOptions) error { return errors.New("no\n way") }))
+		replace(root, newGet(e, func(context.Context, app.Streams, app.GetOptions) error { return errors.New("no\n way") }))
 		runRoot(t.Context(), e, root, []string{"get", tt.flag, "x"})
 		want := ""
 		if tt.want {

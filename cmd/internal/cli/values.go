@@ -155,7 +155,7 @@ func checkTracker(s string) error {
 
 // checkWebSeed checks that s is a URL that a web seed may have (BEP 19).
 func checkWebSeed(s string) error {
-	return checkURL(s, "a web seed", "http", "https", "ftp")
+	return checkURL(s, "a web seed", "http", "https")
 }
 
 // checkURL checks that s is an absolute URL of one of the schemes.
