@@ -1,6 +1,9 @@
 package piece
 
-import "slices"
+import (
+	"math/bits"
+	"slices"
+)
 
 // A Peer is a peer as its [Scheduler] sees it: what it has, which pieces it owns, what it was
 // asked. It is made by [Scheduler.Join] and of no use after [Scheduler.Leave].
@@ -149,13 +152,26 @@ func (s *Scheduler) HaveSet(p *Peer, b Bitfield) {
 	if b.Len() != s.layout.Pieces() {
 		panic("piece: bitfield of another layout")
 	}
-	if b.Full() {
+	switch {
+	case b.Full():
 		s.HaveAll(p)
 		return
+	case p.slot == 0 || p.all:
+		return
+	case p.have.n > 0:
+		for i := range b.All() {
+			s.Have(p, i)
+		}
+		return
 	}
+	p.have = b.Clone()
 	for i := range b.All() {
-		s.Have(p, i)
+		s.rarity.up(i)
 	}
+	for w := range b.words() {
+		p.interest += bits.OnesCount64(b.word(w) & s.wanted.word(w) &^ s.have.word(w))
+	}
+	p.dry = stamp{}
 }
 
 // HaveAll says that p has every piece. It touches none of them.

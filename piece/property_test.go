@@ -27,16 +27,21 @@ func (m *model) join() *modelPeer {
 			q.has[i] = true
 		}
 	case 2:
-		set := NewBitfield(n)
-		for i := range n {
-			if m.draw(3) > 0 {
-				set.Set(i)
-				q.has[i] = true
-			}
-		}
-		m.s.HaveSet(q.p, set)
+		m.haveSet(q)
 	}
 	return q
+}
+
+// haveSet gives q about two pieces of three, besides what it has.
+func (m *model) haveSet(q *modelPeer) {
+	set := NewBitfield(len(m.pieces))
+	for i := range m.pieces {
+		if m.draw(3) > 0 {
+			set.Set(i)
+			q.has[i] = true
+		}
+	}
+	m.s.HaveSet(q.p, set)
 }
 
 func (m *model) leave(q *modelPeer) {
@@ -101,9 +106,11 @@ func (m *model) step() {
 				return
 			}
 		}
-	case op < 54:
+	case op < 53:
 		m.s.Have(q.p, i)
 		q.has[i] = true
+	case op < 54:
+		m.haveSet(q)
 	case op < 56:
 		if b, ok := m.asked(q); ok {
 			m.s.Return(q.p, b)
