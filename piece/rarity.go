@@ -210,7 +210,7 @@ func (r *rarity) within(p *Peer, lo, tries, n int, rng *rand.Rand, may func(*Pee
 	return 0, false
 }
 
-// known returns a set that has the untouched pieces of p, or room for none if p has nothing.
+// known returns a set whose untouched pieces are those of p, which has some piece.
 func (r *rarity) known(p *Peer) Bitfield {
 	if p.all {
 		return r.in
@@ -222,7 +222,7 @@ func (r *rarity) known(p *Peer) Bitfield {
 // round, until it has seen enough that may agrees to, and returns the rarest of those.
 func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
 	has, words := r.known(p), r.in.words()
-	if len(r.order) == 0 || has.n == 0 {
+	if len(r.order) == 0 {
 		return 0, false
 	}
 	best, seen, w := -1, 0, rng.IntN(words)
@@ -251,9 +251,6 @@ func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand, may func(*Peer, int) 
 // lowest returns the untouched piece of p with the lowest index that may agrees to.
 func (r *rarity) lowest(p *Peer, may func(*Peer, int) bool) (int, bool) {
 	has, words := r.known(p), r.in.words()
-	if has.n == 0 {
-		return 0, false
-	}
 	for r.low < words && r.in.word(r.low) == 0 {
 		r.low++
 	}

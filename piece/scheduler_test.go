@@ -552,12 +552,13 @@ func TestRareAndCommon(t *testing.T) {
 			s.Have(rare, i)
 		}
 		p := s.Join()
-		for _, i := range []int{11_000, 12_345, 19_000} {
+		for _, i := range []int{11_000, 12_345, 15_000, 19_000} {
 			s.Have(p, i)
 			if i != 12_345 {
 				s.Have(common, i)
 			}
 		}
+		s.Exclude(p, 15_000) // common has it
 		got := s.Next(p, 5, true, nil)
 		if len(got) != 3 || verified > 0 && got[0].Piece != 12_345 {
 			t.Errorf("%d verified: asked %v", verified, got)
