@@ -66,7 +66,7 @@ func (s *Store) check(ctx context.Context) (Report, error) {
 		s.tab.files[s.tab.side].home = atSide
 	}
 	rep := Report{Pieces: s.cfg.Layout.Pieces(), Files: make([]Status, len(s.cfg.Files))}
-	todo := fullSet(rep.Pieces)
+	bad := fullSet(rep.Pieces)
 	for i, f := range s.cfg.Files {
 		rep.Files[i] = found[i].status(f)
 	}
@@ -78,20 +78,20 @@ func (s *Store) check(ctx context.Context) (Report, error) {
 		return s.tab.files[s.tab.side].home
 	}
 	var done int64
-	err = h.run(ctx, todo, func(p int, sum [20]byte, missing bool) {
+	err = h.run(ctx, fullSet(rep.Pieces), func(p int, sum [20]byte, missing bool) {
 		done += s.cfg.Layout.PieceSize(p)
 		if s.cfg.Progress != nil {
 			s.cfg.Progress(done)
 		}
 		if !missing && sum == [20]byte(s.cfg.Sums[20*p:]) {
 			rep.PiecesOK++
-			todo.Clear(p)
+			bad.Clear(p)
 		}
 	})
 	if err != nil {
 		return Report{}, err
 	}
-	s.blame(&rep, todo)
+	s.blame(&rep, bad)
 	return rep, nil
 }
 

@@ -44,6 +44,25 @@ func (f *faultFS) set(fault func(op, name string) error) {
 	f.fault = fault
 }
 
+func (f *faultFS) setLimit(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limit = n
+}
+
+// count returns how often an operation was asked for.
+func (f *faultFS) count(op string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ops[op]
+}
+
+func (f *faultFS) mostOpen() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most
+}
+
 // failOn returns a fault of one operation on names that hold part.
 func failOn(op, part string, err error) func(string, string) error {
 	return func(o, name string) error {

@@ -209,6 +209,9 @@ func (r *recovery) candidates(side bool) piece.Bitfield {
 			continue
 		}
 		lo, hi := r.vol.pieces(i)
+		if !f.Pad { // what lies beyond its end on disk is certainly absent
+			hi = min(hi, int((r.vol.start[i]+r.found[i].size-1)/r.cfg.Layout.PieceLength()))
+		}
 		for p := lo; p <= hi; p++ {
 			if !f.Pad || r.vol.inside(p, i) {
 				add(p)

@@ -2,7 +2,9 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha1"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -390,4 +392,34 @@ func (e *events) count(op Op) (n int) {
 		}
 	}
 	return n
+}
+
+// A canceled context has ended with a cause.
+type canceled struct {
+	context.Context
+	cause error
+}
+
+func (c canceled) Err() error { return c.cause }
+func (c canceled) Done() <-chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+// withSum appends the SHA-1 of a record's body.
+func withSum(body []byte) []byte {
+	sum := sha1.Sum(body)
+	return append(bytes.Clone(body), sum[:]...)
+}
+
+// unwrapAll returns the innermost error.
+func unwrapAll(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
 }
