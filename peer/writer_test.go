@@ -214,7 +214,7 @@ func TestOutgoingIsRecycled(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		o := Outgoing{Control: append(ControlBuffer(), 1, 2, 3), Parts: append(PartBuffer(), Part{})}
 		o.release()
-	}); n > 0.1 { // a garbage collection may empty the pools in between
+	}); n > 1 { // not recycled it would be 2; the race detector makes pools lose some
 		t.Errorf("%v allocations for a message", n)
 	}
 	grown := Outgoing{Control: make([]byte, 10, 1<<20), Parts: make([]Part, 1, 1000)}
