@@ -80,9 +80,7 @@ func (s *Store) check(ctx context.Context) (Report, error) {
 	var done int64
 	err = h.run(ctx, fullSet(rep.Pieces), func(p int, sum [20]byte, missing bool) {
 		done += s.cfg.Layout.PieceSize(p)
-		if s.cfg.Progress != nil {
-			s.cfg.Progress(done)
-		}
+		s.cfg.progress(done, s.cfg.Layout.Total())
 		if !missing && sum == [20]byte(s.cfg.Sums[20*p:]) {
 			rep.PiecesOK++
 			bad.Clear(p)

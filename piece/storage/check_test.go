@@ -20,8 +20,8 @@ func (r *rig) check() Report {
 	cfg := r.cfg
 	cfg.FS = r.raw()
 	var last int64
-	cfg.Progress = func(done int64) {
-		if done <= last {
+	cfg.Progress = func(done, total int64) {
+		if done <= last || total != r.cfg.Layout.Total() {
 			r.t.Errorf("progress from %d to %d", last, done)
 		}
 		last = done
@@ -126,7 +126,7 @@ func TestReadOnly(t *testing.T) {
 		var progress int64
 		s := r.open(func(c *Config) {
 			c.ReadOnly = true
-			c.Progress = func(done int64) { progress = done }
+			c.Progress = func(done, total int64) { progress = done - total + done }
 		})
 		have := s.Have()
 		if got := slices.Collect(have.All()); !slices.Equal(got, []int{1, 2, 3, 4}) || s.Complete() {

@@ -199,6 +199,9 @@ func (w *hashWorker) seek(p int, c *cut) (off int64, err error) {
 
 // extent returns whether there is data or a hole at off, and where that ends.
 func (w *hashWorker) extent(off int64) (data bool, end int64) {
+	if w.size <= readSize {
+		return true, w.size // reading a small file takes no longer than looking for its holes
+	}
 	if off < w.from || off >= w.to {
 		w.from = off
 		w.to, w.data = w.h.Extent(off)

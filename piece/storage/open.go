@@ -136,7 +136,10 @@ func (r *recovery) hash(ctx context.Context, side bool) error {
 	if side {
 		views = append(views, view{unwanted: true}, view{unwanted: true, unfinished: true})
 	}
-	var done int64
+	var done, total int64
+	for p := range todo.All() {
+		total += r.cfg.Layout.PieceSize(p)
+	}
 	for n, v := range views {
 		if n > 0 {
 			todo = r.retryable(todo)
@@ -146,9 +149,7 @@ func (r *recovery) hash(ctx context.Context, side bool) error {
 		err := h.run(ctx, todo, func(p int, sum [20]byte, missing bool) {
 			if n == 0 {
 				done += r.cfg.Layout.PieceSize(p)
-				if r.cfg.Progress != nil {
-					r.cfg.Progress(done)
-				}
+				r.cfg.progress(done, total)
 			}
 			if !missing && sum == [20]byte(r.cfg.Sums[20*p:]) {
 				r.enter(p, v)

@@ -158,7 +158,7 @@ func (s *Store) settle(ctx context.Context) error {
 	if s.cfg.ReadOnly {
 		return nil
 	}
-	if s.whole() {
+	if s.idle() {
 		return s.removeRecord()
 	}
 	ctx, cancel := context.WithTimeout(ctx, syncBudget)
@@ -184,12 +184,12 @@ func (s *Store) unlessBudget(ctx context.Context, err error) error {
 	return err
 }
 
-// whole reports whether every file of the torrent is complete, or nothing is there at all:
-// in both cases there is nothing to resume.
-func (s *Store) whole() bool {
+// idle reports that there is nothing to resume: all that is wanted is complete, or nothing is
+// there. Gigabytes are not synced to spare a run that only might come its hashing.
+func (s *Store) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.have.Full() && s.complete || s.have.Empty()
+	return s.complete || s.have.Empty()
 }
 
 // syncAll makes durable everything that was written since Open.

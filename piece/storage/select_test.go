@@ -23,7 +23,7 @@ func TestSelect(t *testing.T) {
 		s := r.open(wanting(0))
 		r.complete(s)
 		r.close(s)
-		r.wantNames("T/a", ".T.bittern-side", ".T.bittern-resume")
+		r.wantNames("T/a", ".T.bittern-side")
 		r.wantContent(0)
 
 		s = r.open(wanting(0))

@@ -65,9 +65,9 @@ type Config struct {
 	OpenFiles int // handles kept open; 0 means 32
 	Window    int // bytes of blocks that wait in memory, all shards together; 0 means 8 MiB
 
-	// Progress, when set, is told how many bytes of the pieces to be checked are done while
-	// Open or Check hashes. It is never called concurrently.
-	Progress func(done int64)
+	// Progress, when set, is told how many bytes are done, of how many that Open or Check has
+	// to look at. It is never called concurrently.
+	Progress func(done, total int64)
 	// Notify receives the events of a Store, from several goroutines at once. It may block,
 	// as long as whoever it waits for does not wait for Close without going on to receive.
 	Notify func(Event)
@@ -162,6 +162,13 @@ type PanicError struct {
 }
 
 func (e *PanicError) Error() string { return fmt.Sprintf("storage: panic: %v", e.Value) }
+
+// progress tells Progress.
+func (c *Config) progress(done, total int64) {
+	if c.Progress != nil {
+		c.Progress(done, total)
+	}
+}
 
 // pathError says what failed on which file, by the path a user would type, once.
 func (c *Config) pathError(op, name string, err error) error {
