@@ -116,3 +116,22 @@ func TestTruncated(t *testing.T) {
 		refused(t, in[:n], "not a torrent")
 	}
 }
+
+// What others wrote canonically, with the keys that we write, we write byte for byte.
+func TestRebuild(t *testing.T) {
+	for _, name := range []string{"mktorrent-folder", "mktorrent-single", "libtorrent-v1"} {
+		in, err := os.ReadFile("testdata/" + name + ".torrent")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tor := parseOK(t, in)
+		s := Spec{Name: tor.Name, Files: tor.Files, PieceLength: tor.Layout.PieceLength(), Private: tor.Private, Source: tor.Source}
+		out, err := s.Build(tor.Pieces)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := parseOK(t, out); again.InfoHash != tor.InfoHash {
+			t.Errorf("%s: info %q became %q", name, tor.Info, again.Info)
+		}
+	}
+}

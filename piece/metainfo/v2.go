@@ -85,22 +85,14 @@ func (h *halves) folder(dir bencode.Value, path [][]byte) error {
 			return invalid("v2: a file of the file tree stands where a folder does")
 		}
 		below := append(path, name)
-		properties, isFile := bencode.Value{}, false
-		entries := 0
-		for key, v := range v.Dict() {
-			entries++
-			if len(key) == 0 {
-				properties, isFile = v, true
-			}
-		}
 		var err error
-		switch {
-		case isFile && entries > 1:
-			return invalid("v2: a file of the file tree has siblings inside it")
-		case isFile:
-			err = h.file(properties, below)
-		default:
+		// The empty key sorts first; where it stands later the tree is refused one level below.
+		if !bytes.HasPrefix(v.Raw(), []byte("d0:")) {
 			err = h.folder(v, below)
+		} else if v.Len() > 1 {
+			err = invalid("v2: a file of the file tree has siblings inside it")
+		} else {
+			err = h.file(v.Get(""), below)
 		}
 		if err != nil {
 			return err
