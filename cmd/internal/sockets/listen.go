@@ -60,9 +60,10 @@ const (
 
 // A Listener takes connections on one port, over IPv4 and IPv6 where both are there.
 type Listener struct {
-	port  uint16
-	taken int // ports passed over
-	socks []net.Listener
+	port    uint16
+	taken   int // ports passed over
+	socks   []net.Listener
+	waiting waiting
 }
 
 // Listen opens the first free port of a range, on every address that p allows. A family that this machine does not have is
@@ -170,7 +171,8 @@ func (l *Listener) Addrs() []netip.AddrPort {
 func (l *Listener) Close() error { return closeAll(l.socks) }
 
 // Serve accepts connections until ctx ends or the listener is closed, and gives each to handle in a goroutine of its own. handle owns the
-// connection; it returns once it has passed it on or closed it, and soon after its context ends.
+// connection; it returns once it has passed it on or closed it, and soon after its context ends. Until it returns, the
+// connection may be closed under it.
 //
 // At most pending handles run at once. When another connection comes, the one that has been in its handle for longest is closed under it: a
 // crowd of silent connections neither blocks the listener nor keeps a live one out. Serve returns when all handles have.
@@ -179,7 +181,8 @@ func (l *Listener) Serve(ctx context.Context, pending int, handle func(context.C
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
-	w := waiting{max: max(1, pending)}
+	w := &l.waiting
+	w.max = max(1, pending)
 	var wg, accepting sync.WaitGroup
 	for _, s := range l.socks {
 		accepting.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -201,6 +202,9 @@ func TestServeForgetsWhatWasPassedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		theirs, ours = append(theirs, <-passed), append(ours, nc)
+		for l.waiting.count() > 0 { // until its handle has returned
+			runtime.Gosched()
+		}
 	}
 	stop()
 	for i, nc := range theirs {
@@ -210,6 +214,12 @@ func TestServeForgetsWhatWasPassedOn(t *testing.T) {
 		nc.Close()
 		ours[i].Close()
 	}
+}
+
+func (w *waiting) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.list)
 }
 
 // flaky is a listener that fails some times before it works.
