@@ -21,7 +21,7 @@ const (
 	httpPatience = 10 * time.Second // for a request, and for its answer
 )
 
-// serveHTTP answers HTTP until the socket is closed.
+// serveHTTP answers HTTP until the socket is closed, and says why it ended.
 func (s *Server) serveHTTP(ctx context.Context) error {
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(s.handle),
@@ -34,10 +34,7 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	err := srv.Serve(&limited{Listener: s.tcp, slots: make(chan struct{}, maxServed)})
-	if closing := srv.Close(); errors.Is(err, http.ErrServerClosed) {
-		return closed(closing)
-	}
-	return err
+	return errors.Join(err, closed(srv.Close()))
 }
 
 // limited is a listener that refuses connections over a number instead of queueing them.

@@ -17,14 +17,14 @@ const (
 	udpWant6 = 1400 / compact.Size6
 )
 
-// serveUDP answers UDP until the socket is closed. It keeps no state of those who ask: a connection id proves by itself
+// serveUDP answers UDP until the socket is closed, and says why it ended. It keeps no state of those who ask: a connection id proves by itself
 // that its holder receives at the address it sends from. Before that proof no answer is larger than the question.
 func (s *Server) serveUDP() error {
 	in, out := make([]byte, 2048), make([]byte, 0, 2048)
 	for failures := 0; ; {
 		n, from, err := s.udp.ReadFromUDPAddrPort(in)
 		if errors.Is(err, net.ErrClosed) {
-			return nil
+			return err
 		}
 		if err != nil { // some systems report the fate of an earlier answer here
 			if failures++; failures == 100 {
