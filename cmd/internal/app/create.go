@@ -217,7 +217,8 @@ func (c *content) build(ctx context.Context, d *display, log *slog.Logger) ([]by
 	for _, w := range c.spec.Warnings() {
 		log.Warn(w)
 	}
-	work := hashing{state: "hashing", total: layout.Total()}
+	work := hashing{state: "hashing"}
+	work.total.Store(layout.Total())
 	err = work.shown(ctx, d, func() error {
 		return storage.HashPieces(ctx, c.dir, c.files, layout, 0, func(i int, sum [20]byte) {
 			copy(sums[20*i:], sum[:])

@@ -9,21 +9,20 @@ import (
 	"bittern/cmd/internal/ui"
 )
 
-// hashing is how far `create` and `verify` are. done may be set and read on different goroutines.
+// hashing is how far `create` and `verify` are, in bytes, told by one goroutine and shown by another.
 type hashing struct {
-	state string
-	total int64     // bytes
-	start time.Time // of the work
-	done  atomic.Int64
+	state       string
+	start       time.Time // of the work
+	done, total atomic.Int64
 }
 
 // snapshot is what the ui shows of h: at the average rate, because a disk's is even enough.
 func (h *hashing) snapshot() ui.Snapshot {
-	s := ui.Snapshot{State: h.state, Done: h.done.Load(), Total: h.total, Peers: -1}
+	s := ui.Snapshot{State: h.state, Done: h.done.Load(), Total: h.total.Load(), Peers: -1}
 	if took := time.Since(h.start); took > 0 && s.Done > 0 {
 		perSecond := float64(s.Done) / took.Seconds()
 		s.DownRate = int64(perSecond)
-		s.ETA = time.Duration(float64(h.total-s.Done) / perSecond * float64(time.Second))
+		s.ETA = time.Duration(float64(s.Total-s.Done) / perSecond * float64(time.Second))
 	}
 	return s
 }

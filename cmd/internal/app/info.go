@@ -166,27 +166,18 @@ func writeInfo(w io.Writer, t *metainfo.Torrent) {
 	list("DHT nodes", t.Nodes)
 	field("Magnet", "%s", printable(t.Magnet()))
 	fmt.Fprintf(w, "\nFiles:\n")
-	writeFiles(w, t, nil)
+	writeFiles(w, t)
 }
 
-// writeFiles lists the real files with the numbers that --select takes. selected, unless nil, marks
-// the files of t.Files that are chosen.
-func writeFiles(w io.Writer, t *metainfo.Torrent, selected []bool) {
+// writeFiles lists the real files with the numbers that --select takes.
+func writeFiles(w io.Writer, t *metainfo.Torrent) {
 	digits := len(fmt.Sprint(len(t.Files)))
 	number := 0
-	for i, f := range t.Files {
-		if f.Pad {
-			continue
+	for _, f := range t.Files {
+		if !f.Pad {
+			number++
+			fmt.Fprintf(w, "%*d  %9s  %s\n", digits, number, ui.Size(f.Length), printable(f.Path))
 		}
-		number++
-		mark := ""
-		if selected != nil {
-			mark = "[ ] "
-			if selected[i] {
-				mark = "[x] "
-			}
-		}
-		fmt.Fprintf(w, "%s%*d  %9s  %s\n", mark, digits, number, ui.Size(f.Length), printable(f.Path))
 	}
 }
 

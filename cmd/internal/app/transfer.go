@@ -49,6 +49,7 @@ type transfer struct {
 	tiers    [][]string
 
 	checking atomic.Int64 // bytes that Open has checked; what is shown before the swarm runs
+	toCheck  atomic.Int64 // bytes that it has to look at
 	running  atomic.Bool  // the swarm is
 }
 
@@ -97,7 +98,10 @@ func newRand() *rand.Rand {
 // open opens the storage, which checks what is there already.
 func (x *transfer) open(ctx context.Context, cfg storage.Config) error {
 	cfg.Notify = x.inbox.Storage
-	cfg.Progress = func(done int64) { x.checking.Store(done) }
+	cfg.Progress = func(done, total int64) {
+		x.checking.Store(done)
+		x.toCheck.Store(total)
+	}
 	store, err := storage.Open(ctx, cfg)
 	if err != nil {
 		return storageError(err)
@@ -284,7 +288,7 @@ func (x *transfer) hope(ctx context.Context) {
 // snapshot is what the display shows.
 func (x *transfer) snapshot() ui.Snapshot {
 	if !x.running.Load() {
-		return ui.Snapshot{State: "checking", Done: x.checking.Load(), Total: x.t.Layout.Total(), Peers: -1}
+		return ui.Snapshot{State: "checking", Done: x.checking.Load(), Total: x.toCheck.Load(), Peers: -1}
 	}
 	s := x.inbox.Snapshot()
 	out := ui.Snapshot{

@@ -58,11 +58,15 @@ func check(ctx context.Context, d *display, t *metainfo.Torrent, dir string) (st
 		return storage.Report{}, &Error{Class: ClassCorrupt, What: "there is no folder " + printable(dir),
 			Hint: "--dir says where the content is"}
 	}
-	work := hashing{state: "verifying", total: t.Layout.Total()}
+	work := hashing{state: "verifying"}
+	work.total.Store(t.Layout.Total())
 	var rep storage.Report
 	err := work.shown(ctx, d, func() (err error) {
 		cfg := storageConfig(t, dir)
-		cfg.Progress = func(done int64) { work.done.Store(done) }
+		cfg.Progress = func(done, total int64) {
+			work.done.Store(done)
+			work.total.Store(total)
+		}
 		rep, err = storage.Check(ctx, cfg)
 		return err
 	})
