@@ -194,6 +194,11 @@ func (w *hashWorker) seek(p int, c *cut) (off int64, err error) {
 	if off+c.n > w.size {
 		return 0, errMissing
 	}
+	if where == atSide {
+		if data, _ := w.extent(off); !data { // there zeros are written, so this never was
+			return 0, errMissing
+		}
+	}
 	return off, nil
 }
 

@@ -100,7 +100,7 @@ func (s *Store) recover(ctx context.Context) error {
 type recovery struct {
 	*Store
 	found []finding
-	moves map[int]view // pieces with bytes of wanted files in the side file, and how they were read
+	moves map[int]view // pieces of which bytes were found in the side file, and how
 }
 
 // trust enters what a record vouches for: pieces all of whose files are as they were.
@@ -124,28 +124,44 @@ func (r *recovery) trust(rec *record) {
 }
 
 // A view is one way to read a shared piece: which files' bytes are taken from the side file.
-// Those of unselected files are there if they were fetched before; those of a selected one
+// Those of a file not selected are there if they were fetched before; those of a selected one
 // that is not complete, if it was not selected then.
-type view struct{ unwanted, unfinished bool }
+type view struct {
+	unwanted, unfinished bool // all files of the kind
+	mask                 uint // the files at these bits, the first one of the piece at bit 0
+}
+
+// views returns the views to try, in this order, when there is a side file. After several
+// changes of the selection any mixture may be the right one: all are tried where they are few.
+func views() []view {
+	vs := []view{{}, {unwanted: true}, {unwanted: true, unfinished: true}}
+	for m := uint(1); m < 1<<maxMixed; m++ {
+		vs = append(vs, view{mask: m})
+	}
+	return vs
+}
+
+// maxMixed is how many files a piece may have for every mixture to be tried.
+const maxMixed = 3
 
 // hash checks every piece that may be there. What lies in one file is read from it; a shared
 // piece is tried in each view that makes a difference until one is good.
 func (r *recovery) hash(ctx context.Context, side bool) error {
 	todo := r.candidates(side)
-	views := []view{{}}
-	if side {
-		views = append(views, view{unwanted: true}, view{unwanted: true, unfinished: true})
+	tries := views()
+	if !side {
+		tries = tries[:1]
 	}
 	var done, total int64
 	for p := range todo.All() {
 		total += r.cfg.Layout.PieceSize(p)
 	}
-	for n, v := range views {
+	for n, v := range tries {
 		if n > 0 {
 			todo = r.retryable(todo)
 		}
 		h := &hasher{vol: r.vol, tab: r.tab, workers: runtime.NumCPU()}
-		h.locate = func(file, p int) home { return r.locate(v, file) }
+		h.locate = func(file, p int) home { return r.locate(v, file, p) }
 		err := h.run(ctx, todo, func(p int, sum [20]byte, missing bool) {
 			if n == 0 {
 				done += r.cfg.Layout.PieceSize(p)
@@ -163,12 +179,18 @@ func (r *recovery) hash(ctx context.Context, side bool) error {
 	return nil
 }
 
-// locate says where a view takes the bytes of a file from.
-func (r *recovery) locate(v view, file int) home {
+// locate says where a view takes the bytes of a file that belong to piece p from.
+func (r *recovery) locate(v view, file, p int) home {
 	at := r.found[file].home
-	switch wanted := r.cfg.Files[file].Wanted || r.cfg.ReadOnly; {
+	wanted := r.cfg.Files[file].Wanted
+	switch {
 	case r.cfg.ReadOnly || wanted && at == atFinal:
 		return at
+	case v.mask != 0:
+		c := r.vol.cut(p, 0, 1)
+		if c.next(); v.mask>>(file-c.file)&1 != 0 {
+			return atSide
+		}
 	case wanted && v.unfinished, !wanted && v.unwanted:
 		return atSide
 	case at == nowhere && r.tab.files[r.tab.side].home == atSide:
@@ -184,12 +206,11 @@ func (r *recovery) enter(p int, v view) {
 		return
 	}
 	for c := r.vol.cut(p, 0, r.cfg.Layout.PieceSize(p)); c.next(); {
-		if c.pad() || r.locate(v, c.file) != atSide {
+		if c.pad() || r.locate(v, c.file, p) != atSide {
 			continue
 		}
-		if r.cfg.Files[c.file].Wanted {
-			r.moves[p] = v
-		} else {
+		r.moves[p] = v
+		if !r.cfg.Files[c.file].Wanted {
 			r.aside.Set(p)
 		}
 	}
@@ -333,25 +354,43 @@ func (r *recovery) adopt(i int) error {
 	return nil
 }
 
-// migrate copies the bytes that a wider selection needs from the side file to their files.
+// migrate puts the bytes of a piece that was found with the help of the side file where they
+// belong now: those of wanted files, after the selection became wider, into the files; those of
+// the others into the side file, all of them, because that is noted by the piece.
 func (r *recovery) migrate(p int, v view) error {
+	for c := r.vol.cut(p, 0, r.cfg.Layout.PieceSize(p)); c.next(); {
+		fromSide := r.locate(v, c.file, p) == atSide
+		wanted := r.cfg.Files[c.file].Wanted
+		var err error
+		switch {
+		case c.pad():
+		case wanted && fromSide:
+			err = r.transfer(r.tab.side, r.sideOffset(p, &c), c.file, c.off, c.n)
+		case !wanted && !fromSide && r.aside.Has(p):
+			err = r.transfer(c.file, c.off, r.tab.side, r.sideOffset(p, &c), c.n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transfer copies n bytes from one file of the table to another.
+func (r *recovery) transfer(from int, at int64, to int, off, n int64) error {
 	if err := r.change(); err != nil {
 		return err
 	}
-	for c := r.vol.cut(p, 0, r.cfg.Layout.PieceSize(p)); c.next(); {
-		if c.pad() || !r.cfg.Files[c.file].Wanted || r.locate(v, c.file) != atSide {
-			continue
+	buf := make([]byte, min(n, slabSize))
+	for ; n > 0; n -= int64(len(buf)) {
+		buf = buf[:min(n, slabSize)]
+		if err := r.tab.readAt(from, buf, at); err != nil {
+			return err
 		}
-		side, buf := r.sideOffset(p, &c), make([]byte, min(c.n, slabSize))
-		for at := int64(0); at < c.n; at += slabSize {
-			part := buf[:min(slabSize, c.n-at)]
-			if err := r.tab.readAt(r.tab.side, part, side+at); err != nil {
-				return err
-			}
-			if err := r.tab.writeAt(c.file, part, c.off+at); err != nil {
-				return err
-			}
+		if err := r.tab.writeAt(to, buf, off); err != nil {
+			return err
 		}
+		at, off = at+int64(len(buf)), off+int64(len(buf))
 	}
 	return nil
 }
