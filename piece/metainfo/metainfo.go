@@ -77,7 +77,7 @@ type UsageError struct {
 	Reason string // lower case, no full stop
 }
 
-func (e *UsageError) Error() string { return fmt.Sprintf("%q: %s", Printable(e.Value), e.Reason) }
+func (e *UsageError) Error() string { return quote(e.Value) + ": " + e.Reason }
 
 // A Torrent is what a .torrent file describes. Its slices must not be changed.
 type Torrent struct {

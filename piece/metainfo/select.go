@@ -44,7 +44,7 @@ func Select(files []File, list string) ([]bool, error) {
 		}
 	}
 	if !found {
-		return nil, fmt.Errorf("metainfo: %w %q", ErrNoMatch, Printable(list))
+		return nil, fmt.Errorf("metainfo: %w %s", ErrNoMatch, quote(list))
 	}
 	return chosen, nil
 }

@@ -3,6 +3,7 @@ package metainfo
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,5 +99,55 @@ func TestSelectMany(t *testing.T) {
 	}
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("took %v", d)
+	}
+}
+
+// FuzzSelect: a list chooses files that are there and no padding, or says why not; a list
+// twice over chooses the same; and what it costs does not depend on the numbers in it.
+func FuzzSelect(f *testing.F) {
+	for _, s := range []string{"1", "1,2-4,*.a", "0", "{a,b}", "[a-", `\`, "**/x", "1-18446744073709551616", ",", "a**b*"} {
+		f.Add(s)
+	}
+	files := []File{{Path: "r/a.a"}, {Pad: true}, {Path: "r/d/b"}, {Path: "r/d/x"}, {Path: "r/1-2"}}
+	f.Fuzz(func(t *testing.T, list string) {
+		if len(list) > 1000 {
+			return
+		}
+		chosen, err := Select(files, list)
+		if (chosen == nil) == (err == nil) || err != nil && !errors.Is(err, ErrNoMatch) && !errors.As(err, new(*UsageError)) {
+			t.Fatalf("%q: %v, %v", list, chosen, err)
+		}
+		if err != nil {
+			if Printable(err.Error()) != err.Error() {
+				t.Errorf("%q: %q is not fit to print", list, err)
+			}
+			return
+		}
+		if len(chosen) != len(files) || !slices.Contains(chosen, true) || chosen[1] {
+			t.Errorf("%q chose %v", list, chosen)
+		}
+		if again, err := Select(files, list+","+list); err == nil && !slices.Equal(again, chosen) {
+			t.Errorf("%q twice chose %v, once %v", list, again, chosen)
+		}
+	})
+}
+
+func TestSplitList(t *testing.T) {
+	for in, want := range map[string]string{
+		"a":            "a",
+		"a,b":          "a|b",
+		"a,,b,":        "a||b|",
+		"{a,b},c":      "{a,b}|c",
+		"{a,{b,c}},d":  "{a,{b,c}}|d",
+		"[a,b],c":      "[a,b]|c",
+		"[{],a},b":     "[{]|a}|b",
+		`a\,b,c`:       `a\,b|c`,
+		`a\`:           `a\`,
+		"}a,b":         "}a|b",
+		"1,3-5,*.flac": "1|3-5|*.flac",
+	} {
+		if got := strings.Join(split(in), "|"); got != want {
+			t.Errorf("split(%q) = %q, want %q", in, got, want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"fmt"
 	"slices"
+	"unicode"
 	"unicode/utf8"
 
 	"bittern/bencode"
@@ -244,7 +245,8 @@ func (f *folding) append(dst, name []byte) []byte {
 	for _, c := range name {
 		if c >= utf8.RuneSelf {
 			f.wide = decompose(f.wide[:0], name)
-			return decompose(dst[:from], f.lower(f.wide))
+			f.wide = appendLeast(f.wide[:0], f.lower(f.wide))
+			return decompose(dst[:from], f.wide)
 		}
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
@@ -261,9 +263,28 @@ func (f *folding) lower(b []byte) []byte {
 	f.caser.Reset()
 	n, _, err := f.caser.Transform(f.folded, b, true)
 	if err != nil {
-		return b // cannot happen, and would only mean comparing with case
+		return b // cannot happen; would only leave differences that need a longer form
 	}
 	return f.folded[:n]
+}
+
+// appendLeast appends b with each character replaced by one that stands for all that differ
+// from it by case alone. Most are that already, but x/text folds Cherokee the wrong way
+// round: each of a pair to the other.
+func appendLeast(dst, b []byte) []byte {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		i += n
+		least := r
+		for c := unicode.SimpleFold(r); c != r; c = unicode.SimpleFold(c) {
+			least = min(least, c)
+		}
+		if 'A' <= least && least <= 'Z' {
+			least += 'a' - 'A' // as names of ASCII alone are folded
+		}
+		dst = utf8.AppendRune(dst, least)
+	}
+	return dst
 }
 
 // decompose appends b in normal form D. Most names are in it already, which costs nothing.
