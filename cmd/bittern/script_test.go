@@ -1,15 +1,22 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -24,7 +31,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "fill": fill, "unix-socket": unixSocket,
+			"serve": serve, "fill": fill, "unix-socket": unixSocket, "seed": seed, "json": jsonHas,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -99,6 +106,78 @@ func unixSocket(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(l.Close()) })
+}
+
+// seed runs `bittern seed --json ARGS...` on loopback until the script ends. When it is ready, $PEER is
+// where peers reach it and $TRACKER the URL of its tracker, if it runs one. Its end must be that of a
+// seed without a stop condition: 143.
+func seed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: seed ARGS...")
+	}
+	bin := ""
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path := filepath.Join(dir, "bittern"); bin == "" {
+			if _, err := os.Stat(path); err == nil {
+				bin = path
+			}
+		}
+	}
+	cmd := exec.Command(bin, append([]string{"seed", "--json", "--interface", "127.0.0.1"}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = []string{"HOME=" + ts.MkAbs(".")}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		_ = cmd.Wait() // it says that the process failed, which it should; the code counts
+		if code := cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
+			ts.Fatalf("seed ended with %d: %s", code, stderr.String())
+		}
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		var e struct {
+			Event      string
+			TrackerURL string `json:"tracker_url"`
+			Port       int
+		}
+		ts.Check(json.Unmarshal(lines.Bytes(), &e))
+		if e.Event == "seeding" {
+			ts.Setenv("TRACKER", e.TrackerURL)
+			ts.Setenv("PEER", fmt.Sprintf("127.0.0.1:%d", e.Port))
+			go io.Copy(io.Discard, out) // until it ends
+			return
+		}
+	}
+	ts.Fatalf("seed is not ready: %v %s", lines.Err(), stderr.String())
+}
+
+// jsonHas checks that every line of the last stdout is an object, that the events come in the order
+// given, others between them, and that each has a time.
+func jsonHas(ts *testscript.TestScript, neg bool, want []string) {
+	if neg {
+		ts.Fatalf("usage: json EVENT...")
+	}
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		var e struct {
+			Event string
+			Time  time.Time
+		}
+		ts.Check(json.Unmarshal([]byte(line), &e))
+		if e.Event == "" || e.Time.IsZero() {
+			ts.Fatalf("not an event with its time: %s", line)
+		}
+		if len(want) > 0 && e.Event == want[0] {
+			want = want[1:]
+		}
+	}
+	if len(want) > 0 {
+		ts.Fatalf("no event %s, or not in its place", want[0])
+	}
 }
 
 // TestReadme runs the console examples of the README, one block after another in one folder: what
