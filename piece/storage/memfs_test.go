@@ -138,10 +138,11 @@ type memLock struct {
 }
 
 func (l memLock) Close() error {
+	err := l.Remove(l.name) // while the lock is held, as on disk
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	delete(l.locks, l.name)
-	l.mu.Unlock()
-	return l.Remove(l.name)
+	return err
 }
 
 // change gives the node a new time of change. The caller holds the disk's lock.

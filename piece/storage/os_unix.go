@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// lockFile takes a lock that ends with the open file, and so with the process.
+// lockFile takes a lock that ends with the open file, and so with the process. A file system
+// without locks, as some network ones are, has to do without.
 func lockFile(f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -20,8 +21,11 @@ func lockFile(f *os.File) error {
 	}); err != nil {
 		return err
 	}
-	if errors.Is(locked, syscall.EWOULDBLOCK) {
+	switch {
+	case errors.Is(locked, syscall.EWOULDBLOCK):
 		return errLocked
+	case errors.Is(locked, syscall.ENOLCK), errors.Is(locked, errors.ErrUnsupported):
+		return nil
 	}
 	return locked
 }

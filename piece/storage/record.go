@@ -143,15 +143,17 @@ func (s *Store) loadRecord() *record {
 	return r
 }
 
-// removeRecord removes the record if there is one.
+// removeRecord removes the record if there is one, and what a run that was killed while it wrote
+// one may have left.
 func (s *Store) removeRecord() error {
-	name := s.cfg.recordName()
-	err := s.tab.retry(func() error { return s.tab.fs.Remove(name) })
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s.cfg.pathError("remove", name, err)
+	if err := s.tab.remove(s.cfg.recordName()); err != nil {
+		return err
 	}
-	return nil
+	return s.tab.remove(s.tempName())
 }
+
+// tempName is where the record is written before it gets its name.
+func (s *Store) tempName() string { return s.cfg.recordName() + ".tmp" }
 
 // settle leaves a record for the next run, or none.
 func (s *Store) settle(ctx context.Context) error {
@@ -211,18 +213,19 @@ func (s *Store) writeRecord() error {
 	if err != nil {
 		return err
 	}
-	name := s.cfg.recordName()
-	temp := name + ".tmp"
-	if err := s.tab.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s.cfg.pathError("remove", temp, err)
+	name, temp := s.cfg.recordName(), s.tempName()
+	if err := s.tab.remove(temp); err != nil {
+		return err
 	}
-	if err := s.writeSynced(temp, r.append(nil)); err != nil {
-		return errors.Join(s.cfg.pathError("write", temp, err), s.tab.fs.Remove(temp))
+	if err = s.writeSynced(temp, r.append(nil)); err != nil {
+		err = s.cfg.pathError("write", temp, err)
+	} else if err = s.tab.fs.Rename(temp, name); err != nil {
+		err = s.cfg.pathError("rename", temp, err)
 	}
-	if err := s.tab.fs.Rename(temp, name); err != nil {
-		return s.cfg.pathError("rename", temp, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	return errors.Join(err, s.tab.remove(temp))
 }
 
 func (s *Store) writeSynced(name string, data []byte) error {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -214,8 +216,46 @@ func TestLock(t *testing.T) {
 		r.evs = evs
 		r.complete(first)
 		r.close(first)
+		r.put(".T.bittern-lock", nil) // as a killed run leaves it
 		r.close(r.open(nil))
 		r.wantNames("T/a")
+	})
+}
+
+// TestLockHammer: however runs come and go, never two hold the lock.
+func TestLockHammer(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind string) {
+		r := newRig(t, kind, 64*kib, file("T/a", 100*kib))
+		var holders, held atomic.Int32
+		var wg sync.WaitGroup
+		for range 6 {
+			fsys := r.raw()
+			wg.Go(func() {
+				for range 100 {
+					l, err := fsys.Lock("lock")
+					if errors.Is(err, errLocked) {
+						continue
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if n := holders.Add(1); n != 1 {
+						t.Errorf("%d hold the lock", n)
+					}
+					held.Add(1)
+					holders.Add(-1)
+					if err := l.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if held.Load() == 0 {
+			t.Error("nobody ever held the lock")
+		}
+		r.wantNames()
 	})
 }
 

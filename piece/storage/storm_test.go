@@ -74,6 +74,10 @@ func (r *stormRig) run() {
 		}
 	})
 	r.wantRight(s)
+	if r.rng.IntN(4) == 0 {
+		r.runIntoFault(s)
+		return
+	}
 	given := r.someBlocks(s)
 	for p := range given {
 		r.evs.want(r.t, Verified, func(e Event) bool { return e.Piece == p })
@@ -91,6 +95,32 @@ func (r *stormRig) run() {
 		r.close(s)
 	}
 	r.wantReleased()
+}
+
+// runIntoFault lets the disk fail for good after a while. What was verified before must last.
+func (r *stormRig) runIntoFault(s *Store) {
+	r.t.Helper()
+	op := []string{"write", "open", "rename", "mkdir", "read", "lstat"}[r.rng.IntN(6)]
+	left := r.rng.IntN(10)
+	r.fs.set(func(o, _ string) error {
+		if o != op {
+			return nil
+		}
+		if left--; left >= 0 {
+			return nil
+		}
+		return syscall.ENOSPC
+	})
+	r.someBlocks(s)
+	_ = s.Close(r.t.Context()) // some of it fails
+	r.fs.set(nil)
+	r.wantReleased()
+	if n := r.evs.count(Fault); n > 1 {
+		r.t.Errorf("%d faults", n)
+	}
+	for p := range s.Have().All() {
+		r.safe[p] = true
+	}
 }
 
 // someBlocks gives some of the missing pieces, and parts of others, in random order. It returns

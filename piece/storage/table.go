@@ -421,8 +421,13 @@ func (t *table) removeSide() error {
 	if !exists {
 		return nil
 	}
-	name := t.cfg.sideName()
-	if err := t.retry(func() error { return t.fs.Remove(name) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return t.remove(t.cfg.sideName())
+}
+
+// remove removes a file that may be there.
+func (t *table) remove(name string) error {
+	err := t.retry(func() error { return t.fs.Remove(name) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return t.cfg.pathError("remove", name, err)
 	}
 	return nil
