@@ -5,7 +5,7 @@ GO          ?= go
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 FUZZTIME    ?= 10s
-STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
+STATICCHECK ?= v0.8.1
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X bittern/cmd/internal/cli.version=$(VERSION)
@@ -23,14 +23,19 @@ test: ## run the tests
 race: ## run the tests under the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -race ./...
 
-lint: ## gofmt, go vet, staticcheck
+# Built once, so that lint needs no network later: `go run tool@version` asks for one every time.
+staticcheck := bin/staticcheck-$(STATICCHECK)
+$(staticcheck):
+	GOBIN='$(CURDIR)/bin' $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
+	@mv bin/staticcheck $@
+
+.PHONY: staticcheck
+staticcheck: $(staticcheck)
+
+lint: $(staticcheck) ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "not gofmt-ed:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
-
-.PHONY: lint-tool
-lint-tool: # fetches what lint needs, for a machine that is about to lose its network
-	$(GO) run $(STATICCHECK) -version
+	$(staticcheck) ./...
 
 fuzz: ## fuzz every target for FUZZTIME (10s)
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' sh .ci/fuzz
