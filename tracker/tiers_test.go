@@ -328,7 +328,7 @@ func TestTiersOverClient(t *testing.T) {
 		defer cancel()
 		tr.Run(ctx)
 		synctest.Wait()
-		if want := []string{"0 0", "0 1", "1800 0", "1800 1", "1860 0", "1860 1"}; !slices.Equal(log, want[:len(want)]) {
+		if want := []string{"0 0", "0 1", "1800 0", "1800 1", "1860 0", "1860 1"}; !slices.Equal(log, want) {
 			t.Errorf("sent %v, want %v", log, want)
 		}
 		if !slices.Equal(got, addrs("1.2.3.4:5", "1.2.3.4:5")) || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
