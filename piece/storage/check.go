@@ -70,7 +70,7 @@ func (s *Store) check(ctx context.Context) (Report, error) {
 	for i, f := range s.cfg.Files {
 		rep.Files[i] = found[i].status(f)
 	}
-	h := &hasher{vol: s.vol, tab: s.tab, workers: runtime.NumCPU()}
+	h := &hasher{vol: s.vol, tab: s.tab, workers: runtime.GOMAXPROCS(0)}
 	h.locate = func(file, _ int) home {
 		if at := found[file].home; at != nowhere {
 			return at

@@ -282,7 +282,7 @@ func HashPieces(ctx context.Context, dir string, files []File, layout piece.Layo
 	cfg := &Config{Dir: dir, Files: files, Layout: layout}
 	h := &hasher{vol: newVolume(layout, files), tab: newTable(cfg, fsys), workers: workers}
 	if workers <= 0 {
-		h.workers = runtime.NumCPU()
+		h.workers = runtime.GOMAXPROCS(0)
 	}
 	h.locate = func(int, int) home { return atFinal }
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -160,7 +160,7 @@ func (r *recovery) hash(ctx context.Context, side bool) error {
 		if n > 0 {
 			todo = r.retryable(todo)
 		}
-		h := &hasher{vol: r.vol, tab: r.tab, workers: runtime.NumCPU()}
+		h := &hasher{vol: r.vol, tab: r.tab, workers: runtime.GOMAXPROCS(0)}
 		h.locate = func(file, p int) home { return r.locate(v, file, p) }
 		err := h.run(ctx, todo, func(p int, sum [20]byte, missing bool) {
 			if n == 0 {

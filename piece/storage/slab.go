@@ -8,8 +8,7 @@ import (
 )
 
 const (
-	// slabSize is the unit of writing: one WriteAt costs about the same for 16 KiB as the copy
-	// of 64 KiB, so blocks are gathered.
+	// slabSize is the unit of writing, in bytes: system calls are dear, so blocks are gathered.
 	slabSize   = 256 << 10
 	slabBlocks = slabSize / piece.BlockSize
 	// earlyWeight is how many newer arrivals a slab must have missed to be put out instead of

@@ -87,7 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Sums) != 20*c.Layout.Pieces():
 		return c, fmt.Errorf("storage: %d bytes of sums for %d pieces", len(c.Sums), c.Layout.Pieces())
 	}
-	c.Shards = cmp.Or(c.Shards, min(4, runtime.NumCPU()))
+	c.Shards = cmp.Or(c.Shards, min(4, runtime.GOMAXPROCS(0)))
 	c.OpenFiles = cmp.Or(c.OpenFiles, 32)
 	c.Window = cmp.Or(c.Window, 8<<20)
 	if c.Notify == nil {

@@ -66,7 +66,8 @@ func (s *Store) Stats() Stats {
 
 // Write stores the block b, found in front of buf, which passes to the store. It never blocks.
 // The verdict on the piece comes as an event once all of its blocks are there and written. A
-// block that is there already is dropped. b must be a block of the layout.
+// block that is there already is dropped. b must be a block of the layout, of a piece that touches
+// a wanted file.
 func (s *Store) Write(b piece.Block, buf Buffer) {
 	if s.cfg.ReadOnly || !s.cfg.Layout.IsBlock(b) {
 		panic("storage: Write of something else than a block, or to a store that only reads")
