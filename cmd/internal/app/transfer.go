@@ -48,6 +48,7 @@ type transfer struct {
 	static   *discover.Static
 	tiers    [][]string
 
+	seeds    bool         // going on after completion was asked for
 	checking atomic.Int64 // bytes that Open has checked; what is shown before the swarm runs
 	toCheck  atomic.Int64 // bytes that it has to look at
 	running  atomic.Bool  // the swarm is
@@ -70,6 +71,7 @@ func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.
 	}
 	if !n.NoTrackers {
 		x.tiers = append(x.tiers, t.Trackers...)
+		warnOfLocal(log, t.Trackers)
 	}
 	for _, url := range n.Trackers {
 		x.tiers = append(x.tiers, []string{url})
@@ -79,6 +81,18 @@ func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.
 		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, core.SourceStatic) },
 	})
 	return x, nil
+}
+
+// warnOfLocal warns of the torrent's trackers that no stranger could reach: a torrent has no business on
+// this machine or its network, unless it was made here.
+func warnOfLocal(log *slog.Logger, tiers [][]string) {
+	for _, tier := range tiers {
+		for _, url := range tier {
+			if tracker.IsLocal(url) {
+				log.Warn("the torrent names a tracker on this machine or its network", "tracker", tracker.Label(url))
+			}
+		}
+	}
 }
 
 // newPeerID returns a random id that names us in the usual form (BEP 20).
@@ -167,6 +181,7 @@ type plan struct {
 // run runs the swarm and its sources until the swarm has ended, says goodbye to the trackers and
 // closes the store. The first error counts.
 func (x *transfer) run(ctx context.Context, p plan) error {
+	x.seeds = p.seed != SeedUntil{}
 	sw := x.swarm(p)
 	x.makeTrackers()
 	sources, end := context.WithCancel(ctx)
@@ -296,8 +311,10 @@ func (x *transfer) snapshot() ui.Snapshot {
 		Peers: s.Peers, Seeds: s.Seeds, Uploaded: s.Uploaded, Copies: s.Copies,
 	}
 	switch {
-	case s.Seeding:
+	case s.Seeding && x.seeds:
 		out.State, out.Seeding = "seeding", true
+	case s.Seeding:
+		out.State = "complete"
 	case s.Peers == 0:
 		out.State, out.Note = "connecting", x.whyNoPeers()
 	case s.DownRate > 0:

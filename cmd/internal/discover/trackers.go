@@ -56,11 +56,8 @@ func NewTrackers(cfg TrackersConfig) *Trackers {
 // Run announces until ctx ends, then says "completed", when that is owed, and "stopped" to the trackers that know us, in two seconds at most.
 func (t *Trackers) Run(ctx context.Context) {
 	for _, s := range t.tiers.Status() {
-		switch {
-		case s.Dead:
+		if s.Dead {
 			t.cfg.Log.Warn("tracker left out", "tracker", tracker.Label(s.URL), "error", s.Err)
-		case tracker.IsLocal(s.URL):
-			t.cfg.Log.Warn("tracker is on this machine or its network", "tracker", tracker.Label(s.URL))
 		}
 	}
 	var wg sync.WaitGroup
