@@ -115,7 +115,7 @@ func TestRun(t *testing.T) {
 // be read back.
 func TestLeast(t *testing.T) {
 	fresh := func() (*window, []*slab) {
-		w := &window{limit: 3}
+		w := &window{pool: &slabPool{}, reserve: 3}
 		var slabs []*slab
 		for i := range 3 {
 			p := &openPiece{index: i, cursor: 4}
@@ -145,19 +145,66 @@ func TestLeast(t *testing.T) {
 	}
 }
 
-func TestWindowReuses(t *testing.T) {
-	w := &window{limit: 2}
+// TestWindow: a shard's reserve is its own, what is spare goes to who comes first, and slabs are
+// used again.
+func TestWindow(t *testing.T) {
+	pool := &slabPool{spare: 1}
+	w, v := &window{pool: pool, reserve: 1}, &window{pool: pool, reserve: 1}
 	p, q := &openPiece{}, &openPiece{}
 	a, b := w.add(p, 0), w.add(q, 7)
-	if !w.full() || w.find(q, 7) != b || w.find(p, 7) != nil {
-		t.Error("the window does not hold what was added")
+	if a == nil || b == nil || w.find(q, 7) != b || w.find(p, 7) != nil {
+		t.Fatal("the window does not hold what was added")
+	}
+	if w.add(p, 1) != nil {
+		t.Error("more than the reserve and what is spare")
+	}
+	if v.add(p, 2) == nil || v.add(p, 3) != nil {
+		t.Error("the other shard does not have its reserve, or has more")
 	}
 	w.drop(p)
-	if w.full() || w.find(p, 0) != nil {
-		t.Error("the window holds what was dropped")
+	if w.find(p, 0) != nil || w.find(q, 7) != b {
+		t.Error("the window holds what was dropped, or not the rest")
 	}
-	if c := w.add(q, 8); c != a || c.filled != 0 {
-		t.Error("a free slab is not used again")
+	if c := v.add(q, 8); c != a || c.filled != 0 {
+		t.Error("the other shard does not get what became spare")
+	}
+	if w.add(p, 1) != nil {
+		t.Error("what the other shard took is there again")
+	}
+	w.remove(b)
+	if w.add(p, 1) != b {
+		t.Error("the reserve is gone")
+	}
+}
+
+// TestWindowStorm: whatever is taken and given back, the bound and the reserves hold.
+func TestWindowStorm(t *testing.T) {
+	const shards, reserve, spare = 3, 2, 5
+	pool := &slabPool{spare: spare}
+	rng := rand.New(rand.NewPCG(2, 2))
+	var ws [shards]*window
+	for i := range ws {
+		ws[i] = &window{pool: pool, reserve: reserve}
+	}
+	p := &openPiece{}
+	for n := range 10_000 {
+		w := ws[rng.IntN(shards)]
+		switch room := len(w.used) < reserve; {
+		case rng.IntN(2) == 0 && len(w.used) > 0:
+			w.remove(w.used[rng.IntN(len(w.used))])
+		default:
+			if w.add(p, n) == nil && (room || pool.spare > 0) {
+				t.Fatalf("step %d: no slab for %d in use, %d spare", n, len(w.used), pool.spare)
+			}
+		}
+		used, beyond := 0, 0
+		for _, w := range ws {
+			used += len(w.used)
+			beyond += max(0, len(w.used)-reserve)
+		}
+		if beyond+pool.spare != spare || used+len(pool.free) > shards*reserve+spare {
+			t.Fatalf("step %d: %d in use, %d free, %d beyond the reserves and %d spare", n, used, len(pool.free), beyond, pool.spare)
+		}
 	}
 }
 

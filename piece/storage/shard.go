@@ -35,9 +35,9 @@ type writeJob struct {
 // maxSpare is how many closed pieces are kept for reuse.
 const maxSpare = 64
 
-func newShard(s *Store, slabs int) *shard {
+func newShard(s *Store, pool *slabPool, reserve int) *shard {
 	return &shard{
-		store: s, jobs: newQueue[writeJob](), window: window{limit: slabs},
+		store: s, jobs: newQueue[writeJob](), window: window{pool: pool, reserve: reserve},
 		open: make(map[int]*openPiece), suspect: make(map[int]bool),
 	}
 }
@@ -132,13 +132,14 @@ func (h *shard) slab(p *openPiece, region int) (*slab, error) {
 	h.clock++
 	s := h.window.find(p, region)
 	if s == nil {
-		if h.window.full() {
-			least := h.window.least(h.clock)
-			if err := h.flush(least); err != nil {
-				return nil, err
-			}
-			h.window.remove(least)
+		s = h.window.add(p, region)
+	}
+	for s == nil { // mostly once; another shard may be faster to take what became spare
+		least := h.window.least(h.clock)
+		if err := h.flush(least); err != nil {
+			return nil, err
 		}
+		h.window.remove(least)
 		s = h.window.add(p, region)
 	}
 	s.last = h.clock

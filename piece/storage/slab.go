@@ -3,6 +3,7 @@ package storage
 import (
 	"hash"
 	"math/bits"
+	"sync"
 
 	"bittern/piece"
 )
@@ -27,11 +28,48 @@ type slab struct {
 	last   int64  // shard's clock at the last arrival
 }
 
-// A window is the slabs of one shard: at most limit, used again and again.
-type window struct {
-	limit int
-	used  []*slab
+// A slabPool lends slabs to the windows of all shards, so that their number, and with it the
+// memory of the store, has one bound. Each shard has a reserve that nobody can take from it;
+// the others go to who needs them: a large piece that slow peers share is all on one shard.
+type slabPool struct {
+	mu    sync.Mutex
 	free  []*slab
+	spare int // slabs beyond all reserves that may be lent yet
+}
+
+// get returns a slab, out of a shard's reserve or not, or nil when no spare one is left.
+func (l *slabPool) get(reserved bool) *slab {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !reserved {
+		if l.spare == 0 {
+			return nil
+		}
+		l.spare--
+	}
+	if n := len(l.free); n > 0 {
+		s := l.free[n-1]
+		l.free = l.free[:n-1]
+		return s
+	}
+	return &slab{data: make([]byte, slabSize)}
+}
+
+// put takes a slab back.
+func (l *slabPool) put(s *slab, reserved bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !reserved {
+		l.spare++
+	}
+	l.free = append(l.free, s)
+}
+
+// A window is the slabs that one shard uses. Those beyond its reserve are spare ones.
+type window struct {
+	pool    *slabPool
+	reserve int
+	used    []*slab
 }
 
 // find returns the slab that holds a region, or nil.
@@ -44,23 +82,18 @@ func (w *window) find(p *openPiece, region int) *slab {
 	return nil
 }
 
-// full reports whether one slab must be put out before the next can be had.
-func (w *window) full() bool { return len(w.used) >= w.limit }
-
-// add returns an empty slab for a region. The window must not be full.
+// add returns an empty slab for a region, or nil when the shard must first do without another.
 func (w *window) add(p *openPiece, region int) *slab {
-	var s *slab
-	if n := len(w.free); n > 0 {
-		s, w.free = w.free[n-1], w.free[:n-1]
-	} else {
-		s = &slab{data: make([]byte, slabSize)}
+	s := w.pool.get(len(w.used) < w.reserve)
+	if s == nil {
+		return nil
 	}
 	s.piece, s.region, s.filled, s.dirty = p, region, 0, 0
 	w.used = append(w.used, s)
 	return s
 }
 
-// remove takes a slab, whose blocks are written or not needed, out of the window.
+// remove gives a slab back, whose blocks are written or not needed.
 func (w *window) remove(s *slab) {
 	for i, u := range w.used {
 		if u == s {
@@ -68,7 +101,7 @@ func (w *window) remove(s *slab) {
 			w.used[i] = w.used[last]
 			w.used = w.used[:last]
 			s.piece = nil
-			w.free = append(w.free, s)
+			w.pool.put(s, last < w.reserve)
 			return
 		}
 	}

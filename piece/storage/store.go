@@ -26,6 +26,7 @@ type Store struct {
 	tab    *table
 	lock   io.Closer // nil when ReadOnly
 	shards []*shard
+	slabs  slabPool
 	reads  *queue[ReadJob]
 	shardc sync.WaitGroup
 	readc  sync.WaitGroup
@@ -89,8 +90,11 @@ func (s *Store) start() {
 	if s.cfg.ReadOnly {
 		return
 	}
+	slabs := s.cfg.Window / slabSize
+	reserve := max(2, slabs/2/s.cfg.Shards)
+	s.slabs.spare = max(0, slabs-reserve*s.cfg.Shards)
 	for range s.cfg.Shards {
-		h := newShard(s, max(2, s.cfg.Window/slabSize/s.cfg.Shards))
+		h := newShard(s, &s.slabs, reserve)
 		s.shards = append(s.shards, h)
 		s.shardc.Go(h.run)
 	}
