@@ -41,13 +41,13 @@ func readSource(ctx context.Context, source string, in io.Reader) ([]byte, error
 		}
 		return data, nil
 	case stdinSource:
-		data, err := readAll(in)
+		data, err := interruptible(ctx, func() ([]byte, error) { return readAll(in) })
 		if err != nil {
 			return nil, failed(ClassBadInput, err, "cannot read the torrent from stdin")
 		}
 		return data, nil
 	}
-	data, err := readFile(source)
+	data, err := interruptible(ctx, func() ([]byte, error) { return readFile(source) })
 	if err != nil {
 		return nil, failed(ClassBadInput, err, "cannot read %s", printable(source))
 	}
@@ -93,6 +93,26 @@ func isInfoHash(s string) bool {
 		return err == nil
 	}
 	return false
+}
+
+// interruptible returns what read does, or why ctx ended if that comes first: a terminal or a named
+// pipe may say nothing for ever. The goroutine that is left reading then ends with the process.
+func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1) // nobody may be left to receive
+	go func() {
+		data, err := read()
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func readFile(path string) ([]byte, error) {

@@ -92,6 +92,18 @@ func TestFetchCancelled(t *testing.T) {
 	}
 }
 
+// TestSilentStdin: a signal ends what waits for a terminal or a pipe that says nothing.
+func TestSilentStdin(t *testing.T) {
+	silent, writer := io.Pipe()
+	defer writer.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := SignalError{Sig: os.Interrupt}
+	cancel(stop)
+	if _, err := readSource(ctx, "-", silent); !errors.Is(err, stop) {
+		t.Errorf("%v, want the cause", err)
+	}
+}
+
 func TestFetchHidesSecrets(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
