@@ -1,72 +1,85 @@
 package core
 
 import (
+	"slices"
+	"time"
+
 	"bittern/piece"
 )
 
-// An ask is one request we sent.
+// An ask is one request we count on. One that was answered has the zero block.
 type ask struct {
 	block piece.Block
-	state askState
+	at    time.Duration // when it was sent, since the start of the core
 }
 
-type askState uint8
-
-const (
-	askLive   askState = iota // we count on it
-	askLost                   // given back to the scheduler, but an answer may still come
-	askClosed                 // answered
-)
-
-// maxLost bounds how many lost requests of one peer are remembered: more than any peer can have
+// maxLate bounds how many given-up requests of one peer are remembered: more than any peer can have
 // in its queue, so that none of its late answers looks like one we never asked for.
-const maxLost = 2 * mostWindow
+const maxLate = 2 * mostWindow
 
 // An askQueue holds the requests one peer has not answered, oldest first. Peers answer mostly in
-// order, so looking one up costs a step; the slice is reused, so asking allocates nothing in
+// order, so looking one up costs a step; the slices are reused, so asking allocates nothing in
 // steady state.
+//
+// A request we have given up (a choke, a time-out, another peer was quicker) is late: others may be
+// asked for its block, but its answer is still welcome.
 type askQueue struct {
+	// answers says that the peer answers every request, even those we have cancelled (BEP 6), so
+	// that late ones fill its queue until it does.
+	answers bool
+
 	asks []ask
-	head int // asks before it are closed
-	live int
-	lost int
+	head int // asks before it are answered
+	live int // asks not answered
+
+	late  []piece.Block
+	stale int // late ones at the front that do not fill the peer's queue any more
 }
 
-func (q *askQueue) push(b piece.Block) {
+// lost returns how many requests that we have given up are still in the peer's queue.
+func (q *askQueue) lost() int { return len(q.late) - q.stale }
+
+func (q *askQueue) push(b piece.Block, at time.Duration) {
 	if q.head > len(q.asks)/2 && q.head >= 64 {
 		q.asks = q.asks[:copy(q.asks, q.asks[q.head:])]
 		q.head = 0
 	}
-	q.asks = append(q.asks, ask{block: b})
+	q.asks = append(q.asks, ask{b, at})
 	q.live++
 }
 
-// take closes the request for b and returns what it was; ok is false if there is none.
-func (q *askQueue) take(b piece.Block) (was askState, ok bool) {
+// find returns the index of the live request for b, or -1.
+func (q *askQueue) find(b piece.Block) int {
 	for i := q.head; i < len(q.asks); i++ {
-		a := &q.asks[i]
-		if a.block != b || a.state == askClosed {
-			continue
+		if q.asks[i].block == b {
+			return i
 		}
-		was = a.state
+	}
+	return -1
+}
+
+// take closes the request for b. It reports whether there was one, and whether we counted on it.
+func (q *askQueue) take(b piece.Block) (live, ok bool) {
+	if i := q.find(b); i >= 0 {
 		q.close(i)
-		return was, true
+		return true, true
 	}
-	return 0, false
+	i := slices.Index(q.late, b)
+	if i < 0 {
+		return false, false
+	}
+	q.late = slices.Delete(q.late, i, i+1)
+	if i < q.stale {
+		q.stale--
+	}
+	return false, true
 }
 
+// close ends the live request at i.
 func (q *askQueue) close(i int) {
-	if q.asks[i].state == askLive {
-		q.live--
-	} else {
-		q.lost--
-	}
-	q.asks[i].state = askClosed
-	q.trim()
-}
-
-func (q *askQueue) trim() {
-	for q.head < len(q.asks) && q.asks[q.head].state == askClosed {
+	q.asks[i].block = piece.Block{}
+	q.live--
+	for q.head < len(q.asks) && q.asks[q.head].block == (piece.Block{}) {
 		q.head++
 	}
 	if q.head == len(q.asks) {
@@ -74,38 +87,37 @@ func (q *askQueue) trim() {
 	}
 }
 
-// lose marks the live request for b as lost.
+// lose gives up the live request for b and reports whether there was one.
 func (q *askQueue) lose(b piece.Block) bool {
-	for i := q.head; i < len(q.asks); i++ {
-		if a := &q.asks[i]; a.block == b && a.state == askLive {
-			a.state = askLost
-			q.live--
-			q.lost++
-			return true
-		}
+	i := q.find(b)
+	if i < 0 {
+		return false
 	}
-	return false
+	q.close(i)
+	q.add(b)
+	return true
 }
 
-// loseAll marks every live request as lost and returns how many there were. Of too many lost ones
-// the oldest are forgotten.
-func (q *askQueue) loseAll() (n int) {
-	for i := q.head; i < len(q.asks); i++ {
-		if q.asks[i].state == askLive {
-			q.asks[i].state = askLost
-			n++
-		}
+// add remembers a request that was given up. Of too many the oldest are forgotten.
+func (q *askQueue) add(b piece.Block) {
+	if len(q.late) == maxLate {
+		q.late = slices.Delete(q.late, 0, maxLate/4)
+		q.stale = max(0, q.stale-maxLate/4)
 	}
-	q.live, q.lost = 0, q.lost+n
-	for i := q.head; q.lost > maxLost; i++ {
-		if q.asks[i].state == askLost {
-			q.asks[i].state = askClosed
-			q.lost--
-		}
+	q.late = append(q.late, b)
+	if !q.answers {
+		q.expire()
 	}
-	q.trim()
-	return n
 }
 
-// clear forgets everything: nothing that was asked will be answered.
-func (q *askQueue) clear() { q.asks, q.head, q.live, q.lost = q.asks[:0], 0, 0, 0 }
+// expire stops counting what was given up: the peer will not answer it any more, or does not say so.
+func (q *askQueue) expire() { q.stale = len(q.late) }
+
+// overdue returns a request that was sent before then while a later one has been answered. There
+// is one where a peer holds a block back: in order or not, others came.
+func (q *askQueue) overdue(then time.Duration) (b piece.Block, ok bool) {
+	if q.live == 0 || q.live == len(q.asks)-q.head || q.asks[q.head].at > then {
+		return b, false
+	}
+	return q.asks[q.head].block, true
+}

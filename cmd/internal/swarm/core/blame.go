@@ -111,7 +111,11 @@ func sole(by []*link) *link {
 
 // convict bans a proven liar, connected or not.
 func (c *Core) convict(l *link, i int) {
-	c.dialing.ban(&l.remote)
+	if l.liar {
+		return
+	}
+	l.liar = true
+	c.dialing.ban(l)
 	if c.byID[l.id] == l {
 		c.drop(l, &Misdeed{What: "sent corrupt data in piece " + itoa(i), Ban: true})
 	}

@@ -146,7 +146,7 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 	case Sent, ReadFailed:
 		c.sent(c.byID[ev.Link], ev.N, ev.Op == Sent)
 	case DialFailed:
-		c.dialFailed(ev.Addr, ev.Err)
+		c.dialFailed(ev.Addr, ev.Local)
 	case Found:
 		c.found(ev.Addrs, ev.Source)
 	case Sources:
@@ -176,13 +176,17 @@ func (c *Core) due() {
 		c.checkTimeouts()
 		c.pick.updateRates(c)
 	}
+	c.pumpIfFreed()
 	c.rechokeIfDue()
 	c.dialMore()
 	c.leaveIfDue()
 }
 
-// Next returns when to send a Tick if nothing else happens before.
+// Next returns when to send a Tick if nothing else happens before; zero means never.
 func (c *Core) Next() time.Time {
+	if c.leaving.ended {
+		return time.Time{}
+	}
 	next := c.leaving.next(c)
 	if len(c.links) > 0 {
 		next = earlier(next, c.nextTick)
@@ -222,9 +226,9 @@ func (c *Core) forget(l *link, err error) {
 	c.serving.leave(l)
 	c.dialing.left(c, l, err)
 	if !l.amChoking {
-		c.choking.soon(c.now) // its place is free
+		c.choking.fill = true // its place is free
 	}
-	c.pumpAll() // its blocks are free for others
+	c.serveOthers() // and so is its credit
 }
 
 // Snapshot tells the state of the swarm.

@@ -16,6 +16,10 @@ type dialState struct {
 	order    []*address                  // in order of discovery: what is ranged over
 	underWay int
 	next     time.Time // when an idle address is due and there is room for it; zero: none
+	stale    bool      // next is to be worked out again
+
+	// retry is when dials may go on after one has failed on this side, by family (IPv4, IPv6).
+	retry [2]time.Time
 
 	bannedIPs   map[netip.Addr]bool
 	bannedPeers map[[20]byte]bool // of loopback, where one address is many peers
@@ -32,6 +36,7 @@ type address struct {
 	state  addressState
 	due    time.Time // not before
 	failed int       // times in a row
+	local  int       // times in a row that it was our side's fault
 }
 
 type addressState uint8
@@ -51,7 +56,15 @@ const (
 	firstPause, mostPause             = time.Minute, 30 * time.Minute
 	firstStaticPause, mostStaticPause = time.Second, time.Minute
 
-	// hopeless is how often an address must have failed in a row before it is no hope.
+	// After a failure on this side (no network, no file handle) the address is tried again after a
+	// second, doubling up to a minute, and no other of its family sooner than after that second, so
+	// that a missing network costs little and its return is seen within a minute.
+	firstLocalPause, mostLocalPause = time.Second, time.Minute
+
+	// busyPause is for a peer that we, not it, refused.
+	busyPause = time.Minute
+
+	// hopelessAfter is how often an address must have failed in a row before it is no hope.
 	hopelessAfter = 3
 )
 
@@ -100,7 +113,7 @@ func (s *dialState) add(a *address) {
 		return
 	}
 	s.book[a.at] = a
-	s.next = earlier(s.next, a.due)
+	s.stale = true
 }
 
 // worst returns the index of an idle address that has failed most often, or -1 if none has.
@@ -128,27 +141,42 @@ func (c *Core) dialMore() {
 	}
 }
 
-// wantsPeers reports whether to connect to more peers. A seed waits to be found.
+// wantsPeers reports whether to connect to more peers.
 func (c *Core) wantsPeers() bool {
 	s := &c.dialing
 	if c.cfg.NoDial || s.underWay >= c.cfg.HalfOpen || len(c.links)+s.underWay >= c.cfg.MaxPeers {
-		s.next = time.Time{}
+		s.next, s.stale = time.Time{}, true
 		return false
 	}
-	s.refresh()
+	if s.stale {
+		s.refresh()
+	}
 	return true
 }
 
-// refresh finds out when the next idle address is due, if that was forgotten.
+// refresh finds out when the next idle address is due.
 func (s *dialState) refresh() {
-	if !s.next.IsZero() {
-		return
-	}
+	s.next, s.stale = time.Time{}, false
 	for _, a := range s.order {
 		if a.state == idle {
-			s.next = earlier(s.next, a.due)
+			s.next = earlier(s.next, s.dueAt(a))
 		}
 	}
+}
+
+// dueAt returns when an idle address may be dialed.
+func (s *dialState) dueAt(a *address) time.Time {
+	if at := s.retry[family(a.at)]; at.After(a.due) {
+		return at
+	}
+	return a.due
+}
+
+func family(at netip.AddrPort) int {
+	if at.Addr().Is4() {
+		return 0
+	}
+	return 1
 }
 
 // best returns the idle address that is due and comes first: the user's own, then by the canonical
@@ -161,8 +189,8 @@ func (s *dialState) best(c *Core) *address {
 		if a.state != idle {
 			continue
 		}
-		if !due(c.now, a.due) {
-			s.next = earlier(s.next, a.due)
+		if at := s.dueAt(a); !due(c.now, at) {
+			s.next = earlier(s.next, at)
 			continue
 		}
 		p := s.priority(c, a)
@@ -191,9 +219,29 @@ func (s *dialState) priority(c *Core, a *address) uint32 {
 
 // joined notes that a connection to or from an address stands.
 func (s *dialState) joined(c *Core, l *link) {
-	if a := s.book[l.remote.Addr]; a != nil && l.remote.Outgoing {
+	a := s.book[l.remote.Addr]
+	if a == nil || !l.remote.Outgoing {
+		return
+	}
+	a.local, s.retry[family(a.at)] = 0, time.Time{} // there is a network
+	s.settle(a, linked)
+	if l.at != nil && l.at != a { // the same peer at another address
+		s.settle(l.at, idle)
+		l.at.due = c.now.Add(mostPause)
+	}
+	l.at = a
+}
+
+// listens notes the port that a peer who connected to us says it listens on (BEP 10), so that we do
+// not dial the same peer.
+func (s *dialState) listens(l *link) {
+	if l.at != nil || l.remote.Outgoing || l.ext.P == 0 {
+		return
+	}
+	a := s.book[netip.AddrPortFrom(l.remote.Addr.Addr(), l.ext.P)]
+	if a != nil && a.state == idle {
 		s.settle(a, linked)
-		a.failed = 0
+		l.at = a
 	}
 }
 
@@ -205,11 +253,12 @@ func (s *dialState) settle(a *address, to addressState) {
 	if a.state != banned {
 		a.state = to
 	}
-	s.next = time.Time{} // look again: there may be room now
+	s.stale = true // look again: there may be room now
 }
 
-// refused notes that a connection which shook hands was not let in.
-func (s *dialState) refused(c *Core, r *Remote, err error) {
+// refused notes that a connection which shook hands was not let in, which is not its fault. If it is
+// a second one to a peer that we have, the address is that peer's.
+func (s *dialState) refused(c *Core, r *Remote, err error, twin *link) {
 	a := s.book[r.Addr]
 	if a == nil || !r.Outgoing {
 		return
@@ -218,34 +267,50 @@ func (s *dialState) refused(c *Core, r *Remote, err error) {
 		s.settle(a, banned)
 		return
 	}
-	s.settle(a, idle)
-	s.pause(c, a)
-}
-
-// left notes that a link is gone. The peer may have only restarted, so an address that worked is
-// tried again as after one failure.
-func (s *dialState) left(c *Core, l *link, err error) {
-	s.next = time.Time{}
-	a := s.book[l.remote.Addr]
-	if a == nil || !l.remote.Outgoing {
+	if twin != nil && twin.at == nil {
+		twin.at = a
+		s.settle(a, linked)
 		return
 	}
 	s.settle(a, idle)
-	s.pause(c, a)
-	if m, ok := errors.AsType[*Misdeed](err); ok && m.Ban {
-		a.state = banned
+	a.due = c.now.Add(busyPause)
+}
+
+// left notes that a link is gone. The peer may have only restarted, so an address that was of use
+// is tried again as after one failure; one that only shakes hands has failed.
+func (s *dialState) left(c *Core, l *link, err error) {
+	s.stale = true
+	a := l.at
+	if a == nil {
+		return
 	}
+	l.at = nil
+	s.settle(a, idle)
+	if l.useful || c.now.Sub(l.joined) >= time.Minute {
+		a.failed = 0
+	}
+	s.pause(c, a)
 	if errors.Is(err, errBothSeeds) {
 		a.due = c.now.Add(mostPause) // it will hardly lose what it has
 	}
 }
 
-// dialFailed notes that a dial or its handshake failed.
-func (c *Core) dialFailed(at netip.AddrPort, err error) {
-	if a := c.dialing.book[at]; a != nil {
-		c.dialing.settle(a, idle)
-		c.dialing.pause(c, a)
+// dialFailed notes that a dial or its handshake failed, for a reason of this side if local.
+func (c *Core) dialFailed(at netip.AddrPort, local bool) {
+	s := &c.dialing
+	a := s.book[at]
+	if a == nil || a.state != dialing {
+		return
 	}
+	s.settle(a, idle)
+	if local {
+		a.due = c.now.Add(min(firstLocalPause<<min(a.local, 10), mostLocalPause))
+		a.local++
+		s.retry[family(at)] = c.now.Add(firstLocalPause)
+		return
+	}
+	a.local, s.retry[family(at)] = 0, time.Time{}
+	s.pause(c, a)
 }
 
 // pause puts off the next try at an address.
@@ -260,14 +325,15 @@ func (s *dialState) pause(c *Core, a *address) {
 
 // ban makes sure that nothing is ever had of a liar again: its address is banned or, on loopback,
 // where many peers share one, its place and its peer id.
-func (s *dialState) ban(r *Remote) {
-	if r.Addr.Addr().IsLoopback() {
-		s.bannedPeers[r.ID] = true
+func (s *dialState) ban(l *link) {
+	at := l.remote.Addr
+	if at.Addr().IsLoopback() {
+		s.bannedPeers[l.remote.ID] = true
 	} else {
-		s.bannedIPs[r.Addr.Addr()] = true
+		s.bannedIPs[at.Addr()] = true
 	}
 	for _, a := range s.order {
-		if a.at == r.Addr || s.bannedIPs[a.at.Addr()] {
+		if a == l.at || a.at == at || s.bannedIPs[a.at.Addr()] {
 			s.settle(a, banned)
 		}
 	}

@@ -25,7 +25,7 @@ const (
 	Stored                    // every wanted file stands complete under its final name
 	Sent                      // block data was handed to the kernel: Link, N (bytes)
 	ReadFailed                // a block could not be read and its bytes will never be sent: Link, N
-	DialFailed                // a Dial effect came to nothing: Addr, Err
+	DialFailed                // a Dial effect came to nothing: Addr, Local, Err
 	Found                     // a source gave addresses: Addrs, Source
 	Sources                   // what is left of the sources: OK = some still hope for peers
 	Tick                      // Next() has come
@@ -37,6 +37,7 @@ type Event struct {
 	Op     EventOp
 	Source Source
 	OK     bool
+	Local  bool // a dial failed on this side (no network, no file handle): it says nothing of the address
 	Link   LinkID
 	Msg    wire.Message
 	Remote *Remote

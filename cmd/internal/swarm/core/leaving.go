@@ -52,6 +52,7 @@ func (c *Core) leaveIfDue() {
 		if c.seededEnough() {
 			c.end(Complete)
 		}
+	case c.pick.sched.Complete(): // the storage has the last word: Stored, or a fault
 	case due(c.now, c.maxTimeAt()):
 		c.end(c.outOf(OutOfTime))
 	case due(c.now, c.stallAt()):
@@ -86,6 +87,8 @@ func (s *leaveState) next(c *Core) time.Time {
 		return c.now
 	case s.complete:
 		return c.seedTimeAt()
+	case c.pick.sched.Complete():
+		return time.Time{}
 	}
 	return earlier(c.maxTimeAt(), c.stallAt())
 }

@@ -42,6 +42,9 @@ type link struct {
 	id     LinkID
 	remote Remote
 	joined time.Time
+	at     *address // where it can be dialed; nil if we do not know
+	useful bool     // a block of use has passed between us
+	liar   bool     // it was convicted
 
 	sched    *piece.Peer       // what it has
 	gotHave  bool              // it has said what it has, so a bitfield would be late
@@ -53,10 +56,12 @@ type link struct {
 	amInterested bool
 	choked       bool // it chokes us
 	snubbed      bool // it owes us blocks for too long
+	letDown      bool // it was snubbed before
 	asked        askQueue
 	window       window
 	askAfter     time.Time // no request before: it has choked us in the middle of things
-	unasked      int       // blocks it sent that nobody asked for
+	lostAt       time.Time // when a request was last given up
+	unasked      int       // answers it sent to nothing
 	lastBlock    time.Time // or the request that found nothing outstanding
 	down         rate.Meter
 
@@ -77,53 +82,56 @@ const maxPerIP = 3
 
 // joined admits a connection that has shaken hands, or drops it.
 func (c *Core) joined(id LinkID, r *Remote) {
-	if err := c.admit(id, r); err != nil {
+	twin, err := c.admit(r)
+	if err != nil {
 		c.emit(Effect{Op: Drop, Link: id, Err: err})
-		c.dialing.refused(c, r, err)
+		c.dialing.refused(c, r, err, twin)
 		return
 	}
 	l := &link{
-		id: id, remote: *r, joined: c.now, sched: c.pick.sched.Join(),
+		id: id, remote: *r, joined: c.now,
 		choked: true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
-		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
+		asked: askQueue{answers: r.Fast},
+		down:  rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
+	}
+	if twin != nil {
+		l.at, twin.at = twin.at, nil
+		c.drop(twin, errTwice)
 	}
 	c.met++
 	c.links = append(c.links, l)
 	c.byID[id] = l
+	c.pick.join(l)
 	c.dialing.joined(c, l)
 	c.greet(l)
 }
 
-// admit decides whether a new connection may stay, making room for it where that is right.
-func (c *Core) admit(id LinkID, r *Remote) error {
+// admit decides whether a new connection may stay, making room for it where that is right. A twin
+// is another connection of the same peer: the one to be dropped or, with errTwice, the one to stay.
+func (c *Core) admit(r *Remote) (twin *link, err error) {
 	if r.ID == c.cfg.PeerID {
-		return errSelf
+		return nil, errSelf
 	}
 	if c.dialing.banned(r) {
-		return errBanned
+		return nil, errBanned
 	}
 	sameIP := 0
 	for _, o := range c.links {
-		if o.remote.Addr.Addr() == r.Addr.Addr() {
+		if o.remote.ID == r.ID {
+			twin = o
+		} else if o.remote.Addr.Addr() == r.Addr.Addr() {
 			sameIP++
 		}
-		if o.remote.ID != r.ID {
-			continue
-		}
-		if !c.keepsNew(o, r) {
-			return errTwice
-		}
-		c.drop(o, errTwice)
-		sameIP--
-		break
 	}
-	if sameIP >= maxPerIP && !r.Addr.Addr().IsLoopback() {
-		return errManyPerIP
+	switch {
+	case twin != nil && !c.keepsNew(twin, r):
+		return twin, errTwice
+	case sameIP >= maxPerIP && !r.Addr.Addr().IsLoopback():
+		return nil, errManyPerIP
+	case twin == nil && len(c.links) >= c.cfg.MaxPeers:
+		return nil, c.makeRoom()
 	}
-	if len(c.links) >= c.cfg.MaxPeers {
-		return c.makeRoom(r)
-	}
-	return nil
+	return twin, nil
 }
 
 // keepsNew decides between two connections of the same two peers. Both ends must decide alike, so
@@ -138,7 +146,7 @@ func (c *Core) keepsNew(old *link, r *Remote) bool {
 
 // makeRoom drops the connection that is worth least, if it is worth less than a new one: one that
 // has been here for a minute while neither end wants anything of the other.
-func (c *Core) makeRoom(r *Remote) error {
+func (c *Core) makeRoom() error {
 	for _, o := range c.links {
 		if !o.amInterested && !o.interested && c.now.Sub(o.joined) > time.Minute {
 			c.drop(o, errMadeRoom)
@@ -217,6 +225,7 @@ func (c *Core) extended(l *link, m wire.Message) {
 	if ip := l.ext.YourIP; !c.dialing.self.IsValid() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
 		c.dialing.self = ip.Unmap()
 	}
+	c.dialing.listens(l)
 	c.seedsPart(l)
 }
 

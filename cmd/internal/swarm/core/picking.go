@@ -17,6 +17,7 @@ type pickState struct {
 	buf    []piece.Block         // reused by pump
 	total  int64                 // bytes of the wanted pieces
 	rate   float64               // bytes/s of all links, at the last tick
+	freed  bool                  // blocks have become free: others may have them at the end of this event
 }
 
 const (
@@ -30,8 +31,11 @@ const (
 	// wholePiece is the time within which a fast peer can bring a whole piece alone.
 	wholePiece = 30 * time.Second
 
-	// maxUnasked is how many blocks nobody asked for a peer may send; late answers to requests
-	// that a choke has swallowed look like them, so the first ones are only thrown away.
+	// lostFor is how long a request that we have given up counts as filling the peer's queue.
+	lostFor = time.Minute
+
+	// maxUnasked is how many answers to nothing a peer may send. BEP 6 wants the first to end the
+	// connection, but clients are known that send a block and reject it, too.
 	maxUnasked = 64
 )
 
@@ -53,10 +57,17 @@ func (p *pickState) init(cfg *Config) {
 	}
 }
 
+// join adds a link, which has nothing yet.
+func (p *pickState) join(l *link) {
+	l.sched = p.sched.Join()
+	p.links[l.sched] = l
+}
+
 // leave takes a link's availability away and gives back what it was asked for.
 func (p *pickState) leave(l *link) {
 	delete(p.links, l.sched)
 	p.sched.Leave(l.sched)
+	p.freed = true
 }
 
 // updateRates lets every window follow its peer's rate.
@@ -89,7 +100,7 @@ func (c *Core) pump(l *link) {
 	if l.choked || !l.amInterested || c.now.Before(l.askAfter) {
 		return
 	}
-	most := min(l.window.size, l.ext.Outstanding())
+	most := min(l.window.size, l.ext.Outstanding()-l.asked.lost())
 	if most-l.asked.live < max(1, most/4) {
 		return
 	}
@@ -107,7 +118,7 @@ func (c *Core) pump(l *link) {
 	}
 	l.window.ask(c.now, len(blocks))
 	for _, b := range blocks {
-		l.asked.push(b)
+		l.asked.push(b, c.now.Sub(c.start))
 		c.send(l, wire.Message{ID: wire.Request, Index: b.Piece, Begin: b.Begin, Length: b.Length})
 	}
 }
@@ -115,9 +126,6 @@ func (c *Core) pump(l *link) {
 // depth is how many blocks to keep outstanding at a peer: no more than n, what its window says and
 // it takes, and no more than its share of what is left to get, so that all peers end together.
 func (c *Core) depth(l *link, n int) int {
-	if l.remote.Fast {
-		n = min(n, max(1, l.ext.Outstanding()-l.asked.lost)) // it holds those until it rejects them
-	}
 	if mine := float64(l.down.Rate(c.now)); mine > 0 && c.pick.rate > mine && len(c.links) > 1 {
 		left := float64(c.pick.sched.Left()) / piece.BlockSize
 		n = min(n, leastWindow+int(left*mine/c.pick.rate))
@@ -126,22 +134,23 @@ func (c *Core) depth(l *link, n int) int {
 }
 
 // isFast reports whether a peer is fast enough to be given pieces of its own. Nobody knows before
-// the first blocks have come; then hope.
+// the first blocks have come; then hope, unless it has let us down before.
 func (c *Core) isFast(l *link) bool {
 	if l.snubbed {
 		return false
 	}
-	if l.window.ramp {
+	if l.window.ramp && !l.letDown {
 		return true
 	}
 	return float64(l.down.Rate(c.now))*wholePiece.Seconds() >= float64(c.cfg.Layout.PieceLength())
 }
 
-// pumpAll asks every peer that has room, because blocks have become free.
-func (c *Core) pumpAll() {
-	if c.leaving.complete {
+// pumpIfFreed asks every peer that has room, if blocks have become free in this event.
+func (c *Core) pumpIfFreed() {
+	if !c.pick.freed || c.leaving.complete {
 		return
 	}
+	c.pick.freed = false
 	for _, l := range c.links {
 		c.pump(l)
 	}
@@ -154,22 +163,20 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	c.received += int64(n)
 	c.down.Add(c.now, n)
 	l.down.Add(c.now, n)
-	was, asked := l.asked.take(b)
+	live, asked := l.asked.take(b)
 	if !asked {
 		c.waste(n)
-		if l.unasked++; l.unasked > maxUnasked || !c.cfg.Layout.IsBlock(b) {
-			c.drop(l, misdeed("sends blocks nobody asked for"))
-		}
+		c.unsolicited(l, c.cfg.Layout.IsBlock(b))
 		return
 	}
-	if was == askLive {
+	if live {
 		l.window.answer(c.now)
 	}
 	l.lastBlock, l.snubbed = c.now, false
 	fresh, others := c.pick.sched.Received(l.sched, b)
 	if fresh {
 		c.emit(Effect{Op: Write, Block: b})
-		c.leaving.lastData = c.now
+		c.leaving.lastData, l.useful = c.now, true
 		c.blame.note(&c.cfg.Layout, b, l)
 	} else {
 		c.waste(n)
@@ -180,6 +187,14 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	c.pump(l)
 }
 
+// unsolicited takes note of an answer to nothing we asked. What we could not even have asked for is
+// no honest peer's.
+func (c *Core) unsolicited(l *link, possible bool) {
+	if l.unasked++; l.unasked > maxUnasked || !possible {
+		c.drop(l, misdeed("sends what nobody asked for"))
+	}
+}
+
 // waste throws away the block of this event.
 func (c *Core) waste(n int) {
 	c.wasted += int64(n)
@@ -188,31 +203,41 @@ func (c *Core) waste(n int) {
 
 // unask takes back a request, because another peer was quicker (endgame).
 func (c *Core) unask(l *link, b piece.Block) {
-	if l == nil || !l.asked.lose(b) {
-		return
+	if l.asked.lose(b) {
+		c.cancelled(l, b)
+		c.pump(l)
 	}
+}
+
+// cancelled follows from a request having been given up: the peer need not answer it.
+func (c *Core) cancelled(l *link, b piece.Block) {
+	l.lostAt = c.now
 	l.window.forgive(1)
 	c.send(l, wire.Message{ID: wire.Cancel, Index: b.Piece, Begin: b.Begin, Length: b.Length})
-	c.pump(l)
 }
 
 // choked takes a choke. Without the fast extension everything outstanding is thereby refused; with
 // it each request is rejected on its own (BEP 6).
 func (c *Core) choked(l *link) {
 	l.choked = true
-	if l.asked.live > 0 {
-		l.askAfter = c.now.Add(askPause)
+	if l.asked.live == 0 {
+		return
 	}
+	l.askAfter = c.now.Add(askPause)
 	if l.remote.Fast {
 		return
 	}
-	n := l.asked.live
-	c.pick.sched.ReturnAll(l.sched)
-	l.window.forgive(n)
-	l.asked.clear()
-	if n > 0 {
-		c.pumpAll()
+	l.window.forgive(l.asked.live)
+	c.giveBack(l)
+}
+
+// giveBack gives up all requests of a link: others may have the blocks.
+func (c *Core) giveBack(l *link) {
+	for l.asked.live > 0 {
+		l.asked.lose(l.asked.asks[l.asked.head].block)
 	}
+	c.pick.sched.ReturnAll(l.sched)
+	c.pick.freed = true
 }
 
 func (c *Core) unchoked(l *link) {
@@ -223,28 +248,50 @@ func (c *Core) unchoked(l *link) {
 // rejected takes the answer that a request will not be served (BEP 6).
 func (c *Core) rejected(l *link, m wire.Message) {
 	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
-	was, ok := l.asked.take(b)
-	if !ok || was != askLive {
-		return
+	switch live, ok := l.asked.take(b); {
+	case !ok:
+		c.unsolicited(l, true)
+	case live:
+		l.window.forgive(1)
+		c.pick.sched.Return(l.sched, b)
+		c.pick.freed = true
+		l.askAfter = c.now.Add(askPause)
 	}
-	l.window.forgive(1)
-	c.pick.sched.Return(l.sched, b)
-	l.askAfter = c.now.Add(askPause)
 }
 
-// checkTimeouts finds the peers that owe us blocks for too long: others may have them, and the peer
-// is asked for one block only until it answers.
+// checkTimeouts finds what peers owe us for too long: others may have it.
 func (c *Core) checkTimeouts() {
 	for _, l := range c.links {
-		if l.asked.live == 0 || c.now.Sub(l.lastBlock) < snubAfter {
-			continue
+		if l.asked.lost() > 0 && c.now.Sub(l.lostAt) >= lostFor {
+			l.asked.expire()
 		}
-		c.pick.sched.ReturnAll(l.sched)
-		l.asked.loseAll()
-		l.window.restart()
-		l.snubbed, l.lastBlock = true, c.now
+		if l.asked.live > 0 && c.now.Sub(l.lastBlock) >= snubAfter {
+			c.snub(l)
+		}
+		for {
+			b, ok := l.asked.overdue(c.now.Sub(c.start) - snubAfter)
+			if !ok {
+				break
+			}
+			l.asked.lose(b)
+			c.pick.sched.Return(l.sched, b)
+			c.cancelled(l, b)
+		}
 	}
-	c.pumpAll()
+	c.pick.freed = true
+}
+
+// snub gives up on a peer that has sent nothing for too long. It is asked for one block at a time
+// until it answers.
+func (c *Core) snub(l *link) {
+	for i := l.asked.head; i < len(l.asked.asks); i++ {
+		if b := l.asked.asks[i].block; b.Length > 0 {
+			c.cancelled(l, b)
+		}
+	}
+	c.giveBack(l)
+	l.window.restart()
+	l.snubbed, l.letDown, l.lastBlock = true, true, c.now
 }
 
 // verified takes the verdict on a piece.
@@ -253,7 +300,7 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 		c.wasted += c.cfg.Layout.PieceSize(i)
 		c.pick.sched.Failed(i)
 		c.blameFor(i, sums)
-		c.pumpAll()
+		c.pick.freed = true
 		return
 	}
 	c.pick.sched.Verified(i)

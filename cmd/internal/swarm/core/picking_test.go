@@ -53,7 +53,7 @@ func TestUnaskedBlocksAreReleased(t *testing.T) {
 	r.block(1, piece.Block{Length: piece.BlockSize})
 	r.want("not asked for", "release")
 	r.block(1, piece.Block{Begin: 1, Length: piece.BlockSize})
-	r.want("no block of ours at all", "release, 1:drop peer sends blocks nobody asked for")
+	r.want("no block of ours at all", "release, 1:drop peer sends what nobody asked for")
 	r.block(1, piece.Block{Length: piece.BlockSize})
 	r.want("of a link that is gone", "release")
 	if got := r.c.Snapshot(r.now).Wasted; got != 2*piece.BlockSize {

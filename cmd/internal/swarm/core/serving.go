@@ -47,7 +47,8 @@ func (c *Core) request(l *link, m wire.Message) {
 		c.drop(l, misdeed("asks for bytes that do not exist"))
 		return
 	}
-	if l.amChoking || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) {
+	if l.amChoking || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) ||
+		slices.Contains(l.queue, b) { // twice the same is of no use to anybody
 		c.reject(l, b)
 		return
 	}
@@ -87,20 +88,23 @@ func (c *Core) serve(l *link) {
 	l.queue = slices.Delete(l.queue, 0, n)
 }
 
-// sent takes back credit for n bytes that went to the kernel, or will never go.
+// sent takes back credit for n bytes that went to the kernel, or will never go. Reports of links
+// that are gone come late: their credit came back when they left.
 func (c *Core) sent(l *link, n int, gone bool) {
 	if gone {
 		c.uploaded += int64(n)
 		c.up.Add(c.now, n)
 	}
 	if l == nil {
-		return // its credit came back when it left
+		return
 	}
-	l.inFlight -= n
-	c.serving.reading -= n
 	if gone {
 		l.up.Add(c.now, n)
+		l.useful = l.useful || n > 0
 	}
+	n = min(n, l.inFlight) // whatever the shell says, nobody gets credit that was not given
+	l.inFlight -= n
+	c.serving.reading -= n
 	c.serve(l)
 	c.serveOthers()
 }

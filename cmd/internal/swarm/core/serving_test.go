@@ -96,10 +96,11 @@ func TestASlotThatIsGivenUpGoesToTheNext(t *testing.T) {
 	r.say(2, wire.Interested)
 	r.want("one slot", "1:unchoke")
 	r.say(1, wire.NotInterested)
-	r.want("free", "1:choke, 2:unchoke")
-	r.handle(Event{Op: Left, Link: 2})
+	r.want("free, and nobody is choked in between", "2:unchoke")
 	r.say(1, wire.Interested)
-	r.want("free again", "1:unchoke")
+	r.want("one too many wants something now", "")
+	r.tick(time.Second)
+	r.want("a round puts it right, soon but not at once", "2:choke")
 }
 
 func TestSeedsGoRound(t *testing.T) {

@@ -92,5 +92,5 @@ func (w *window) follow(rate float64) {
 	w.size = int(math.Min(math.Max(blocks, leastWindow), mostWindow))
 }
 
-// restart makes the window small after the peer has let us down.
-func (w *window) restart() { *w = window{size: 1, asked: w.asked, answered: w.answered, ramp: true} }
+// restart makes the window small after the peer has let us down; nothing is outstanding then.
+func (w *window) restart() { *w = window{size: 1, ramp: true} }
