@@ -1,8 +1,6 @@
 package swarm
 
 import (
-	"time"
-
 	"bittern/cmd/internal/swarm/core"
 	"bittern/peer"
 	"bittern/peer/pool"
@@ -18,7 +16,8 @@ type reads struct {
 	runs []run // oldest first
 }
 
-// A run is a contiguous range of one piece.
+// A run is a contiguous range of one piece: requests of blockSize, of which the last may be
+// shorter, or one request of any length.
 type run struct {
 	first piece.Block
 	bytes int
@@ -26,15 +25,19 @@ type run struct {
 
 // add appends a block, to the last run where it continues that.
 func (r *reads) add(b piece.Block) {
-	if n := len(r.runs) - 1; n >= 0 {
-		last := &r.runs[n]
-		if last.first.Piece == b.Piece && int(last.first.Begin)+last.bytes == int(b.Begin) &&
-			last.bytes+int(b.Length) <= slabSize && last.first.Length == blockSize {
-			last.bytes += int(b.Length)
-			return
-		}
+	if n := len(r.runs) - 1; n >= 0 && r.runs[n].takes(b) {
+		r.runs[n].bytes += int(b.Length)
+		return
 	}
 	r.runs = append(r.runs, run{first: b, bytes: int(b.Length)})
+}
+
+// takes reports whether b can follow in the same run, which is cut into blocks of the first one's
+// length again: peers may ask for any range.
+func (r *run) takes(b piece.Block) bool {
+	return r.first.Piece == b.Piece && int(r.first.Begin)+r.bytes == int(b.Begin) &&
+		r.first.Length == blockSize && r.bytes%blockSize == 0 && b.Length <= blockSize &&
+		r.bytes+int(b.Length) <= slabSize
 }
 
 // read hands l's runs to the storage as far as there are buffers for them.
@@ -61,6 +64,9 @@ func (s *Swarm) read(l *link) {
 // tag carries through the storage whom a read is for and how it is cut into blocks.
 func tag(id core.LinkID, block int) uint64 { return uint64(id)<<32 | uint64(block) }
 
+// untag is the inverse of tag.
+func untag(t uint64) (id core.LinkID, block int) { return core.LinkID(t >> 32), int(uint32(t)) }
+
 // bufferFor returns a buffer for n bytes, or nil if all are in use.
 func (s *Swarm) bufferFor(n int) *pool.Buffer {
 	if n <= blockSize {
@@ -69,52 +75,38 @@ func (s *Swarm) bufferFor(n int) *pool.Buffer {
 	return s.slabs.TryGet()
 }
 
-// readHeld goes on with the links that waited for a buffer, now that some may be free.
+// readHeld goes on with the links that waited for a buffer, the one that has waited longest first.
+// It is called whenever buffers may have come back.
 func (s *Swarm) readHeld() {
-	held := s.held
-	s.held = nil
-	for _, l := range held {
+	if len(s.held) == 0 {
+		return
+	}
+	waiting := s.held
+	s.held = s.retry[:0]
+	for _, l := range waiting {
 		l.held = false
 		if s.links[l.id] == l {
 			s.read(l)
 		}
 	}
-}
-
-// stored handles an event of the storage.
-func (s *Swarm) stored(now time.Time, ev *storage.Event) {
-	switch ev.Op {
-	case storage.Verified, storage.Failed:
-		s.handle(now, core.Event{Op: core.Verified, Piece: ev.Piece, OK: ev.Op == storage.Verified, Sums: ev.Sums})
-	case storage.ReadDone:
-		s.sendRead(now, ev)
-	case storage.Complete:
-		s.handle(now, core.Event{Op: core.Stored})
-	case storage.Fault:
-		s.err = ev.Err
-	case storage.FileDone:
-		s.log.Debug("file complete", "number", ev.File+1)
-	}
+	clear(waiting)
+	s.retry = waiting
 }
 
 // sendRead hands what was read to the writer of the peer it is for.
-func (s *Swarm) sendRead(now time.Time, ev *storage.Event) {
+func (s *Swarm) sendRead(ev *storage.Event) {
 	buf := ev.Read.Buf.(*pool.Buffer)
-	id, block := core.LinkID(ev.Read.Tag>>32), int(uint32(ev.Read.Tag))
+	id, block := untag(ev.Read.Tag)
 	l := s.links[id]
 	switch {
 	case ev.Err != nil:
-		s.err = ev.Err
+		buf.Release()
+		s.fail(ev.Err)
 	case l == nil:
+		buf.Release() // the core took its credit back when the link left
 	default:
-		if !l.conn.Send(outgoing(&ev.Read, buf, block)) {
-			s.fail(l, errOutboxFull)
-		}
-		s.readHeld()
-		return
+		l.send(outgoing(&ev.Read, buf, block))
 	}
-	buf.Release()
-	s.handle(now, core.Event{Op: core.ReadFailed, Link: id, N: ev.Read.Length})
 	s.readHeld()
 }
 

@@ -2,10 +2,17 @@
 // storage, keeps the one timer, and does what the core decides.
 //
 // One goroutine, the loop, owns the [core.Core] and the map of links; no lock guards them. All
-// others reach it through the [Inbox]: the readers of the connections, the storage, the dialers
-// and the sources of addresses. They may block there, which is the back-pressure that in the end
-// shuts a sender's TCP window; the loop itself blocks on nobody. A peer whose outbox is full is
+// others reach it through the [Inbox]: the readers and writers of the connections, the storage, the
+// dialers and the sources of addresses. They may block there, which is the back-pressure that in the
+// end shuts a sender's TCP window; the loop itself blocks on nobody. A peer whose outbox is full is
 // dropped.
+//
+// # Buffers
+//
+// A buffer belongs to the message that carries it. The block of an incoming message is the loop's
+// while the core looks at it, and then the storage's or the pool's again. A buffer for upload goes to
+// the storage with the read, comes back with its event and passes to the connection's writer.
+// Whatever is in the inbox when the swarm ends, or comes later, is given back there.
 package swarm
 
 import (
@@ -20,23 +27,30 @@ import (
 	"time"
 
 	"bittern/cmd/internal/swarm/core"
-	"bittern/peer"
 	"bittern/peer/pool"
 	"bittern/peer/wire"
 	"bittern/piece/storage"
 )
 
-// A Config sets up a [Swarm].
+// A Config sets up a [Swarm]. InfoHash, Core and Store must be given.
 type Config struct {
 	InfoHash [20]byte
 	Core     core.Config // PeerID is also what handshakes say
 	Store    *storage.Store
 
-	// Dial connects to a peer; nil means never.
+	// Dial connects to a peer, within 10 seconds: then ctx ends. Nil means never.
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 
-	Log       *slog.Logger // nil means discard
-	Completed func()       // called on the loop when all is verified and seeding goes on; nil: not
+	// Local reports whether an error of Dial says something about this machine, such as that it has
+	// no network or no file descriptors left, and so nothing about the address. It is called on many
+	// goroutines. Nil means that no error does.
+	Local func(error) bool
+
+	Log *slog.Logger // nil means discard
+
+	// Completed is called on the loop when all is verified and seeding goes on; it must not
+	// block. Nil means nobody wants to know.
+	Completed func()
 }
 
 const (
@@ -57,29 +71,19 @@ type Swarm struct {
 	blocks, small, slabs *pool.Pool
 
 	// ---- owned by the loop ----
-	ctx     context.Context
+	ctx     context.Context // of the dials; ends with the loop
 	core    *core.Core
 	links   map[core.LinkID]*link
 	dirty   []*link // have something to flush
 	held    []*link // have reads that wait for a buffer
+	retry   []*link // the array that held had before
 	nextID  core.LinkID
 	buf     *pool.Buffer // the block of the event being handled
 	outcome core.Outcome
-	err     error
-	last    core.Snapshot
+	err     error // the first one
 }
 
-// A link is one connection as the loop sees it.
-type link struct {
-	id      core.LinkID
-	conn    *peer.Conn
-	control []byte // encoded messages not yet handed to the writer
-	reads   reads
-	dirty   bool
-	held    bool
-}
-
-// New returns a swarm that listens to in.
+// New returns a swarm that listens to in, which serves no other.
 func New(in *Inbox, cfg Config) *Swarm {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -101,17 +105,21 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("bug: %v", e.Value) }
 
-// Run runs the swarm until the core is done, the storage fails or ctx ends. It returns how the core
-// ended, or the error that ended it, which is ctx's cause where that did. All connections are
-// closed and all goroutines gone when it returns; the storage is left open.
+var errStopped = errors.New("stopped")
+
+// Run runs the swarm, once, until the core is done, the storage fails or ctx ends. It returns how
+// the core ended, or the first error, which is ctx's cause where that ended it, and a *[PanicError]
+// after a bug. All connections are closed and all goroutines gone when it returns; the storage is
+// left open, and may hold blocks until it is closed.
 func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 	inner, cancel := context.WithCancel(ctx)
 	s.ctx = inner
-	s.core = core.New(time.Now(), s.cfg.Core)
-	s.loop(ctx)
-	s.last = s.core.Snapshot(time.Now())
+	s.guard(func() { s.loop(ctx) })
+	var last core.Snapshot
+	s.guard(func() { last = s.core.Snapshot(time.Now()) })
+	s.releaseBlock() // a panic may have left it
 	cancel()
-	s.in.close(s.last)
+	s.in.close(last)
 	for _, l := range s.links {
 		l.conn.Close(errStopped)
 	}
@@ -119,28 +127,44 @@ func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 	return s.outcome, s.err
 }
 
-var errStopped = errors.New("stopped")
+// guard runs f and takes a panic for the end of the swarm.
+func (s *Swarm) guard(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.fail(&PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	f()
+}
+
+// fail ends the swarm with an error, unless one has ended it already.
+func (s *Swarm) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// running reports whether nothing has ended the swarm yet.
+func (s *Swarm) running() bool { return s.outcome == core.Running && s.err == nil }
 
 // loop is the one goroutine that owns the core.
 func (s *Swarm) loop(ctx context.Context) {
-	defer s.recover()
+	s.core = core.New(time.Now(), s.cfg.Core)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var armed time.Time
-	for s.outcome == core.Running && s.err == nil {
+	for s.running() {
 		select {
 		case m := <-s.in.c:
-			now := time.Now()
-			s.take(now, m)
-			s.drain(now)
+			s.turn(m)
 		case <-timer.C:
 			armed = time.Time{}
 			s.handle(time.Now(), core.Event{Op: core.Tick})
+			s.flush()
 		case <-ctx.Done():
-			s.err = context.Cause(ctx)
+			s.fail(context.Cause(ctx))
 			return
 		}
-		s.flush()
 		if next := s.core.Next(); !next.Equal(armed) {
 			armed = next
 			if next.IsZero() {
@@ -152,15 +176,17 @@ func (s *Swarm) loop(ctx context.Context) {
 	}
 }
 
-func (s *Swarm) recover() {
-	if v := recover(); v != nil {
-		s.err = &PanicError{Value: v, Stack: debug.Stack()}
-	}
+// turn handles m and what else is waiting, so that one flush serves many events.
+func (s *Swarm) turn(m message) {
+	now := time.Now()
+	s.take(now, m)
+	s.drain(now)
+	s.flush()
 }
 
-// drain takes what else is waiting, up to a bound, so that one flush serves many events.
+// drain takes what is waiting, but no more than the inbox holds, lest the flush be put off for ever.
 func (s *Swarm) drain(now time.Time) {
-	for range cap(s.in.c) {
+	for n := 0; n < inboxSize && s.running(); n++ {
 		select {
 		case m := <-s.in.c:
 			s.take(now, m)
@@ -177,45 +203,35 @@ func (s *Swarm) take(now time.Time, m message) {
 		s.batch(now, m.batch)
 	case m.store != nil:
 		s.stored(now, m.store)
-	case m.conn != nil:
-		s.join(now, m.conn, m.remote)
+	case m.opened != nil:
+		s.join(now, m.opened)
 	case m.ask != nil:
 		m.ask <- s.core.Snapshot(now)
-	default:
-		s.handle(now, m.event)
-	}
-}
-
-// batch handles what one read of a connection brought.
-func (s *Swarm) batch(now time.Time, b *peer.Batch) {
-	id := core.LinkID(b.Conn.ID)
-	for i := range b.Msgs {
-		m := &b.Msgs[i]
-		ev := core.Event{Op: core.Message, Link: id, Msg: m.Message}
-		if m.Buf != nil {
-			ev.Op, s.buf, m.Buf = core.BlockIn, m.Buf, nil
+	case m.bug != nil:
+		s.fail(m.bug)
+	case m.event != nil:
+		if m.event.Op == core.DialFailed {
+			s.log.Debug("dial failed", "peer", m.event.Addr, "why", m.event.Err)
 		}
-		s.handle(now, ev)
-		s.releaseHeld()
+		s.handle(now, *m.event)
 	}
-	if b.SentBytes > 0 {
-		s.handle(now, core.Event{Op: core.Sent, Link: id, N: b.SentBytes})
-		s.readHeld()
-	}
-	if b.Err != nil {
-		s.log.Debug("peer left", "peer", b.Conn.Remote().Addr, "why", b.Err)
-		delete(s.links, id)
-		s.handle(now, core.Event{Op: core.Left, Link: id, Err: b.Err})
-	}
-	b.Recycle()
 }
 
-// releaseHeld lets go of a block that the core had no use for.
-func (s *Swarm) releaseHeld() {
-	if s.buf != nil {
-		s.buf.Release()
-		s.buf = nil
+// stored handles an event of the storage.
+func (s *Swarm) stored(now time.Time, ev *storage.Event) {
+	switch ev.Op {
+	case storage.Verified, storage.Failed:
+		s.handle(now, core.Event{Op: core.Verified, Piece: ev.Piece, OK: ev.Op == storage.Verified, Sums: ev.Sums})
+	case storage.ReadDone:
+		s.sendRead(ev)
+	case storage.Complete:
+		s.handle(now, core.Event{Op: core.Stored})
+	case storage.Fault:
+		s.fail(ev.Err)
+	case storage.FileDone:
+		s.log.Debug("file complete", "number", ev.File+1)
 	}
+	recycle(ev)
 }
 
 // handle tells the core and does what it decides.
@@ -226,6 +242,7 @@ func (s *Swarm) handle(now time.Time, ev core.Event) {
 	}
 }
 
+// do carries out one effect. Nothing here calls the core, whose list of effects is being read.
 func (s *Swarm) do(e *core.Effect) {
 	switch e.Op {
 	case core.Send:
@@ -236,7 +253,7 @@ func (s *Swarm) do(e *core.Effect) {
 		s.cfg.Store.Write(e.Block, s.buf)
 		s.buf = nil
 	case core.Release:
-		s.releaseHeld()
+		s.releaseBlock()
 	case core.ReadBlock:
 		if l := s.links[e.Link]; l != nil {
 			l.reads.add(e.Block)
@@ -245,11 +262,7 @@ func (s *Swarm) do(e *core.Effect) {
 	case core.Dial:
 		s.dial(e.Addr)
 	case core.Drop:
-		if l := s.links[e.Link]; l != nil {
-			s.log.Debug("drop peer", "peer", l.conn.Remote().Addr, "why", e.Err)
-			delete(s.links, e.Link)
-			l.conn.Close(e.Err)
-		}
+		s.drop(e.Link, e.Err)
 	case core.Done:
 		s.outcome = e.Outcome
 	case core.Completed:
@@ -259,124 +272,10 @@ func (s *Swarm) do(e *core.Effect) {
 	}
 }
 
-// controlOf returns the buffer that gathers l's messages until the next flush.
-func (s *Swarm) controlOf(l *link) []byte {
-	s.mark(l)
-	if l.control == nil {
-		return peer.ControlBuffer()
-	}
-	return l.control
-}
-
-func (s *Swarm) mark(l *link) {
-	if !l.dirty {
-		l.dirty = true
-		s.dirty = append(s.dirty, l)
-	}
-}
-
-// flush hands to the writers and the storage what the events of this turn have gathered.
-func (s *Swarm) flush() {
-	for i := 0; i < len(s.dirty); i++ { // it may grow: a full outbox has consequences
-		l := s.dirty[i]
-		l.dirty = false
-		if s.links[l.id] != l {
-			continue
-		}
-		if len(l.control) > 0 {
-			out := peer.Outgoing{Control: l.control}
-			l.control = nil
-			if !l.conn.Send(out) {
-				s.fail(l, errOutboxFull)
-				continue
-			}
-		}
-		s.read(l)
-	}
-	clear(s.dirty)
-	s.dirty = s.dirty[:0]
-}
-
-var errOutboxFull = errors.New("peer does not read what we send")
-
-// fail closes a link from our side and tells the core.
-func (s *Swarm) fail(l *link, err error) {
-	delete(s.links, l.id)
-	l.conn.Close(err)
-	s.handle(time.Now(), core.Event{Op: core.Left, Link: l.id, Err: err})
-}
-
-// join starts a connection that has shaken hands.
-func (s *Swarm) join(now time.Time, nc net.Conn, r peer.Remote) {
-	s.nextID++
-	id := s.nextID
-	s.wg.Add(1) // until the connection's last batch, which comes when its goroutines are done
-	conn := peer.Start(nc, r, peer.Config{
-		ID:      uint32(id),
-		Limits:  r.Limits(s.cfg.Core.Layout.Pieces()),
-		Blocks:  s.blocks,
-		Deliver: s.deliver,
-		OnPanic: s.in.panicked,
-	})
-	s.links[id] = &link{id: id, conn: conn}
-	s.log.Debug("peer joined", "peer", r.Addr, "outgoing", r.Outgoing, "id", fmt.Sprintf("%.8q", r.ID[:8]))
-	s.handle(now, core.Event{Op: core.Joined, Link: id, Remote: &core.Remote{
-		ID: r.ID, Addr: r.Addr, Outgoing: r.Outgoing, Fast: r.Fast(), Ext: r.Ext(),
-	}})
-}
-
-// deliver passes on what a connection has for us.
-func (s *Swarm) deliver(b *peer.Batch) {
-	last := b.Err != nil
-	s.in.batch(b)
-	if last {
-		s.wg.Done()
-	}
-}
-
-// dial connects and shakes hands on a goroutine of its own.
-func (s *Swarm) dial(to netip.AddrPort) {
-	s.wg.Go(func() {
-		nc, r, err := s.connect(to)
-		if err != nil {
-			s.log.Debug("dial failed", "peer", to, "why", err)
-			s.in.send(message{event: core.Event{Op: core.DialFailed, Addr: to, Err: err}})
-			return
-		}
-		if !s.in.send(message{conn: nc, remote: r}) {
-			nc.Close()
-		}
-	})
-}
-
-func (s *Swarm) connect(to netip.AddrPort) (net.Conn, peer.Remote, error) {
-	if s.cfg.Dial == nil {
-		return nil, peer.Remote{}, errors.New("not dialing")
-	}
-	nc, err := s.cfg.Dial(s.ctx, to)
-	if err != nil {
-		return nil, peer.Remote{}, err
-	}
-	r, err := peer.Initiate(s.ctx, nc, s.cfg.InfoHash, s.cfg.Core.PeerID)
-	if err != nil {
-		nc.Close()
-		return nil, peer.Remote{}, err
-	}
-	r.Addr = to
-	return nc, r, nil
-}
-
-// Accept shakes hands on a connection from the listener and passes it to the loop, or closes it. It
-// returns soon after ctx or nc ends.
-func (s *Swarm) Accept(ctx context.Context, nc net.Conn) {
-	known := func(hash [20]byte) bool { return hash == s.cfg.InfoHash }
-	r, err := peer.Accept(ctx, nc, known, s.cfg.Core.PeerID)
-	if err != nil {
-		s.log.Debug("handshake failed", "peer", nc.RemoteAddr(), "why", err)
-		nc.Close()
-		return
-	}
-	if !s.in.send(message{conn: nc, remote: r}) {
-		nc.Close()
+// releaseBlock lets go of the block of the event being handled, if nobody has taken it.
+func (s *Swarm) releaseBlock() {
+	if s.buf != nil {
+		s.buf.Release()
+		s.buf = nil
 	}
 }

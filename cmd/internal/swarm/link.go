@@ -1,0 +1,149 @@
+package swarm
+
+import (
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"bittern/cmd/internal/swarm/core"
+	"bittern/peer"
+)
+
+// A link is one connection as the loop sees it.
+type link struct {
+	id      core.LinkID
+	conn    *peer.Conn
+	control []byte // encoded messages not yet handed to the writer
+	reads   reads
+	dirty   bool // in Swarm.dirty
+	held    bool // in Swarm.held
+}
+
+var errOutboxFull = errors.New("peer does not read what we send")
+
+// join starts a connection that has shaken hands.
+func (s *Swarm) join(now time.Time, o *opened) {
+	r := o.remote
+	s.nextID++
+	id := s.nextID
+	s.wg.Add(1) // until the connection's last batch, which comes when its goroutines are done
+	conn := peer.Start(o.conn, r, peer.Config{
+		ID:      uint32(id),
+		Limits:  r.Limits(s.cfg.Core.Layout.Pieces()),
+		Blocks:  s.blocks,
+		Deliver: s.deliver,
+		OnPanic: s.in.panicked,
+	})
+	s.links[id] = &link{id: id, conn: conn}
+	s.log.Info("peer joined", "peer", r.Addr, "outgoing", r.Outgoing, "id", peerID(r.ID))
+	s.handle(now, core.Event{Op: core.Joined, Link: id, Remote: &core.Remote{
+		ID: r.ID, Addr: r.Addr, Outgoing: r.Outgoing, Fast: r.Fast(), Ext: r.Ext(),
+	}})
+}
+
+// A peerID shows in the log as what it says of the client, which is formatted only if it is shown.
+type peerID [20]byte
+
+// LogValue returns the first eight bytes, quoted (BEP 20).
+func (id peerID) LogValue() slog.Value { return slog.StringValue(strconv.QuoteToASCII(string(id[:8]))) }
+
+// deliver passes on what a connection has for us.
+func (s *Swarm) deliver(b *peer.Batch) {
+	if b.Err != nil {
+		defer s.wg.Done()
+	}
+	s.in.post(message{batch: b})
+}
+
+// batch handles what a connection has delivered, of a link that may be gone already.
+func (s *Swarm) batch(now time.Time, b *peer.Batch) {
+	defer func() {
+		b.ReleaseAll() // what a panic has left
+		b.Recycle()
+	}()
+	id := core.LinkID(b.Conn.ID)
+	for i := range b.Msgs {
+		m := &b.Msgs[i]
+		ev := core.Event{Op: core.Message, Link: id, Msg: m.Message}
+		if m.Buf != nil {
+			ev.Op, s.buf, m.Buf = core.BlockIn, m.Buf, nil
+		}
+		s.handle(now, ev)
+		s.releaseBlock()
+	}
+	if b.SentBytes > 0 {
+		s.handle(now, core.Event{Op: core.Sent, Link: id, N: b.SentBytes})
+	}
+	if b.Err != nil {
+		s.left(now, id, b.Err)
+	}
+	if b.SentBytes > 0 || b.Err != nil { // the writer has given buffers back
+		s.readHeld()
+	}
+}
+
+// left tells the core that a connection is closed, unless it was the core that dropped it.
+func (s *Swarm) left(now time.Time, id core.LinkID, err error) {
+	l := s.links[id]
+	if l == nil {
+		return
+	}
+	s.log.Info("peer left", "peer", l.conn.Remote().Addr, "why", err)
+	delete(s.links, id)
+	s.handle(now, core.Event{Op: core.Left, Link: id, Err: err})
+}
+
+// drop closes a connection that the core has forgotten.
+func (s *Swarm) drop(id core.LinkID, err error) {
+	l := s.links[id]
+	if l == nil {
+		return
+	}
+	s.log.Info("peer dropped", "peer", l.conn.Remote().Addr, "why", err)
+	delete(s.links, id)
+	l.conn.Close(err)
+}
+
+// send hands something to a link's writer. When that refuses, the connection is closed already or
+// the peer does not read: the last batch, which is bound to come then, tells the core which.
+func (l *link) send(o peer.Outgoing) {
+	if !l.conn.Send(o) {
+		l.conn.Close(errOutboxFull)
+	}
+}
+
+// controlOf returns the buffer that gathers l's messages until the next flush.
+func (s *Swarm) controlOf(l *link) []byte {
+	s.mark(l)
+	if l.control == nil {
+		return peer.ControlBuffer()
+	}
+	return l.control
+}
+
+// mark notes that l has something to flush.
+func (s *Swarm) mark(l *link) {
+	if !l.dirty {
+		l.dirty = true
+		s.dirty = append(s.dirty, l)
+	}
+}
+
+// flush hands to the writers and the storage what the events of this turn have gathered.
+func (s *Swarm) flush() {
+	for _, l := range s.dirty {
+		l.dirty = false
+		if s.links[l.id] != l {
+			continue
+		}
+		if len(l.control) > 0 {
+			out := peer.Outgoing{Control: l.control}
+			l.control = nil
+			l.send(out)
+		}
+		s.read(l)
+	}
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
+}
