@@ -73,8 +73,8 @@ func (s *Store) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, f := range found {
-		s.tab.files[i].home = f.home
+	for i, f := range found { // what a killed run wrote may not have been synced
+		s.tab.files[i] = fileState{home: f.home, dirty: f.home == atPart, unsure: f.home == atFinal}
 	}
 	if side {
 		s.tab.files[s.tab.side].home = atSide
@@ -111,6 +111,9 @@ func (r *recovery) trust(rec *record) {
 	same := make([]bool, len(r.found))
 	for k, i := range rec.index {
 		same[i] = r.found[i].stamp == rec.stamps[k]
+		if t := &r.tab.files[i]; same[i] {
+			t.dirty, t.unsure = false, false
+		}
 	}
 	for p := range rec.have.All() {
 		ok := true
@@ -350,7 +353,8 @@ func (r *recovery) adopt(i int) error {
 	if err := r.tab.retry(func() error { return r.tab.fs.Rename(from, to) }); err != nil {
 		return r.cfg.pathError("rename", from, err)
 	}
-	r.tab.files[i].home = atPart
+	t := &r.tab.files[i]
+	t.home, t.dirty, t.unsure = atPart, true, false
 	return nil
 }
 

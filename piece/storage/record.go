@@ -255,7 +255,7 @@ func (s *Store) state() (*record, error) {
 	}
 	for i, f := range s.cfg.Files {
 		h := s.tab.home(i)
-		if h == nowhere || f.Length == 0 {
+		if h == nowhere || f.Length == 0 || s.tab.files[i].unsure {
 			continue
 		}
 		info, err := s.tab.lstat(s.tab.name(i, h))

@@ -164,6 +164,29 @@ func (h slowHandle) Sync() error {
 	return nil
 }
 
+// TestSyncAfterKill: what a killed run wrote was hashed from the cache and may not be on disk,
+// so it is synced before a record vouches for it. What a record vouched for is not synced again.
+func TestSyncAfterKill(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind string) {
+		r := newRig(t, kind, 64*kib, file("T/a", 640*kib), file("T/b", 64*kib), file("T/c", 64*kib))
+		s := r.open(nil)
+		r.giveAndWait(s, 0, 10)
+		r.kill(s)
+		for round, want := range []int{2, 1} { // a.part and the record, then the record alone
+			s = r.open(nil)
+			r.close(s)
+			if n := r.fs.count("sync"); n != want {
+				t.Errorf("round %d: %d syncs, want %d", round, n, want)
+			}
+		}
+		s = r.open(nil)
+		if have := s.Have(); !have.Has(0) || !have.Has(10) || s.Stats().Checked != 64*kib {
+			t.Errorf("hashed %d bytes, want only the file that was complete before a kill", s.Stats().Checked)
+		}
+		r.close(s)
+	})
+}
+
 // TestKilledBeforeRename: everything is verified, but the new name was not given.
 func TestKilledBeforeRename(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind string) {

@@ -27,7 +27,8 @@ const partSuffix = ".part"
 // may be 200,000 of them.
 type fileState struct {
 	home    home
-	dirty   bool  // written to since Open, so it wants a sync
+	dirty   bool  // written to since it was last known to be synced, maybe by a run that was killed
+	unsure  bool  // complete before Open, but nobody knows whether it was synced
 	replace bool  // a file stands at the final name that the finished one may replace
 	end     int64 // bytes it must have at least, because we wrote or saw them
 }
@@ -115,9 +116,11 @@ func (t *table) acquire(file int, create bool) (*entry, error) {
 // meanwhile, so that its caller looks again.
 func (t *table) openExisting(file int, h home) (e *entry, moved bool, err error) {
 	flag := os.O_RDWR
-	if h == atFinal || t.cfg.ReadOnly {
+	t.mu.Lock()
+	if t.cfg.ReadOnly || h == atFinal && !t.files[file].dirty { // to sync, Windows wants to write
 		flag = os.O_RDONLY
 	}
+	t.mu.Unlock()
 	name := t.name(file, h)
 	var hd Handle
 	err = t.retry(func() error {
