@@ -119,7 +119,10 @@ func newRoot(e env) *cobra.Command {
 		Long: "bittern is to BitTorrent what curl -O is to HTTP: one command, one torrent,\n" +
 			"an honest exit code.\n\n" +
 			"Every flag may also be set in the environment: --piece-length as BITTERN_PIECE_LENGTH;\n" +
-			"a flag that may be repeated takes values separated by blanks.",
+			"a flag that may be repeated takes values separated by blanks.\n\n" +
+			"Exit codes: 0 complete; 1 any other failure; 2 wrong usage; 3 bad input, not a torrent; 4 no\n" +
+			"peer; 5 too slow; 6 disk; 7 a file in the way; 8 verify: missing or corrupt content; 9 network\n" +
+			"set-up; 70 a bug; 130 and 143 SIGINT and SIGTERM.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -230,6 +232,20 @@ func TestQuietness(t *testing.T) {
 		}
 		if errs.String() != want {
 			t.Errorf("%s: stderr %q, want %q", tt.flag, errs.String(), want)
+		}
+	}
+}
+
+// TestHelpNamesExitCodes: every code that a command of this version can end with is in the help.
+func TestHelpNamesExitCodes(t *testing.T) {
+	help := Root().Long
+	named := map[int]bool{exitBug: true, exitSignal + 2: true, exitSignal + 15: true}
+	for _, code := range codes {
+		named[code] = code != exitHook // there are no hooks yet
+	}
+	for code, want := range named {
+		if got := regexp.MustCompile(fmt.Sprintf(`\b%d\b`, code)).MatchString(help); got != want {
+			t.Errorf("code %d in the help: %v, want %v", code, got, want)
 		}
 	}
 }
