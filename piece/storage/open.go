@@ -13,7 +13,8 @@ import (
 // Pieces that a resume record does not vouch for are hashed, on all cores, until ctx ends.
 //
 // It checks everything before it changes anything: a *[ConflictError] or *[LockedError] leaves
-// all as it was. Other errors wrap that of package os and name the path.
+// all as it was. Other errors wrap that of package os and name the path. No event comes before
+// Open has returned.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s, err := newStore(cfg)
 	if err != nil {
@@ -424,5 +425,5 @@ func (r *recovery) count() error {
 	if r.unfinished > 0 {
 		return nil
 	}
-	return r.finishAll()
+	return r.finishAll(func(Event) {}) // nobody may be there to receive yet
 }

@@ -196,6 +196,9 @@ func TestKilledBeforeRename(t *testing.T) {
 		if !s.Complete() {
 			t.Error("not complete")
 		}
+		if n := len(r.evs.all); n != 0 {
+			t.Errorf("%d events out of Open", n)
+		}
 		r.close(s)
 		r.wantNames("T/a", "T/e")
 		s = r.open(nil)

@@ -304,7 +304,7 @@ func (s *Store) finish(file int) error {
 	if !all {
 		return nil
 	}
-	if err := s.finishAll(); err != nil {
+	if err := s.finishAll(s.cfg.Notify); err != nil {
 		return err
 	}
 	s.cfg.Notify(Event{Op: Complete})
@@ -313,7 +313,7 @@ func (s *Store) finish(file int) error {
 
 // finishAll makes the empty files and removes the side file if nobody needs it: neither this
 // selection, which is complete, nor a later and wider one.
-func (s *Store) finishAll() error {
+func (s *Store) finishAll(tell func(Event)) error {
 	whole := true
 	for i, f := range s.cfg.Files {
 		switch {
@@ -327,7 +327,7 @@ func (s *Store) finishAll() error {
 			if err := s.tab.finish(i); err != nil {
 				return err
 			}
-			s.cfg.Notify(Event{Op: FileDone, File: i})
+			tell(Event{Op: FileDone, File: i})
 		}
 	}
 	s.mu.Lock()
