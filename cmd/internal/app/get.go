@@ -65,7 +65,7 @@ type getting struct {
 func (g *getting) shown(ctx context.Context, wanted []bool) error {
 	show, hide := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { g.d.Run(show, g.snapshot) })
+	wg.Go(func() { g.d.Run(show, g.standing) })
 	err := g.download(ctx, wanted)
 	hide()
 	wg.Wait()
@@ -75,6 +75,16 @@ func (g *getting) shown(ctx context.Context, wanted []bool) error {
 	return err
 }
 
+// standing is what the display shows: the swarm of a download that is done calls itself seeding for
+// the moment until it ends, which is not what the user asked for.
+func (g *getting) standing() ui.Snapshot {
+	s := g.snapshot()
+	if s.Seeding && g.o.SeedUntil == (SeedUntil{}) {
+		s.State, s.Seeding = "complete", false
+	}
+	return s
+}
+
 // download opens the target and, unless it is complete already, runs the swarm.
 func (g *getting) download(ctx context.Context, wanted []bool) error {
 	cfg := storageConfig(g.t, g.o.Dir)
@@ -82,7 +92,7 @@ func (g *getting) download(ctx context.Context, wanted []bool) error {
 	for i := range wanted {
 		cfg.Files[i].Wanted = wanted[i]
 	}
-	if err := g.open(ctx, cfg); err != nil {
+	if err := g.open(ctx, cfg, g.o.MaxTime); err != nil {
 		return err
 	}
 	if g.store.Complete() && g.o.SeedUntil == (SeedUntil{}) {

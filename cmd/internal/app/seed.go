@@ -127,7 +127,7 @@ type seeding struct {
 // serve checks the content and serves it until a stop condition is met or ctx ends.
 func (z *seeding) serve(ctx context.Context, cfg storage.Config) error {
 	cfg.ReadOnly = true
-	if err := z.open(ctx, cfg); err != nil {
+	if err := z.open(ctx, cfg, 0); err != nil {
 		return err
 	}
 	have := z.store.Have()

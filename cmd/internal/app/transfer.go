@@ -109,8 +109,15 @@ func newRand() *rand.Rand {
 	return rand.New(rand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])))
 }
 
-// open opens the storage, which checks what is there already.
-func (x *transfer) open(ctx context.Context, cfg storage.Config) error {
+// open opens the storage, which checks what is there already. A time limit holds for that too.
+func (x *transfer) open(ctx context.Context, cfg storage.Config, maxTime time.Duration) error {
+	if maxTime > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, x.started.Add(maxTime), &Error{
+			Class: ClassNoPeers, What: fmt.Sprintf("not complete after %v", maxTime), Err: errors.New("still checking what is there"),
+		})
+		defer cancel()
+	}
 	cfg.Notify = x.inbox.Storage
 	cfg.Progress = func(done, total int64) {
 		x.checking.Store(done)
@@ -287,10 +294,13 @@ func (x *transfer) hope(ctx context.Context) {
 	defer tick.Stop()
 	told, hope := false, false
 	for {
-		now := !discover.Exhausted(x.trackers, x.static)
+		now := !discover.Exhausted(x.trackers, x.static) || x.offline()
 		if !told || now != hope {
 			told, hope = true, now
 			x.inbox.Sources(hope)
+		}
+		if s := x.inbox.Snapshot(); !s.Seeding && s.Peers+s.Dialing == 0 {
+			x.trackers.NeedPeers() // whoever we knew is gone
 		}
 		select {
 		case <-ctx.Done():
@@ -298,6 +308,17 @@ func (x *transfer) hope(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// offline reports whether this machine has no network: then failures say nothing, and waiting makes sense.
+func (x *transfer) offline() bool {
+	status := x.trackers.Status()
+	for _, s := range status {
+		if !s.Dead && !sockets.Offline(s.Err) {
+			return false
+		}
+	}
+	return len(status) > 0
 }
 
 // snapshot is what the display shows.

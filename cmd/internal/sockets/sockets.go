@@ -162,3 +162,13 @@ func (p Policy) Resolver() *net.Resolver {
 func Exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
 }
+
+// Offline reports whether err says that this machine has no network at the moment. Then neither the peer nor the tracker is to
+// blame, and nothing is learnt about either.
+func Offline(err error) bool {
+	if errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.ENETDOWN) {
+		return true
+	}
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsTemporary && !dns.IsNotFound
+}

@@ -182,3 +182,22 @@ func TestExhausted(t *testing.T) {
 		t.Error("a refusal is taken for our own lack")
 	}
 }
+
+func TestOffline(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"no route", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}, true},
+		{"interface down", syscall.ENETDOWN, true},
+		{"no name server", &net.DNSError{Err: "server misbehaving", IsTemporary: true}, true},
+		{"no such name", &net.DNSError{Err: "no such host", IsNotFound: true}, false},
+		{"refused", syscall.ECONNREFUSED, false},
+		{"none", nil, false},
+	} {
+		if got := Offline(tt.err); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
