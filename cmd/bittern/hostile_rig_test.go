@@ -337,7 +337,7 @@ func (x *fixture) torrent(t *testing.T, trackers ...string) string {
 		}
 		s += "e"
 	}
-	path := filepath.Join(t.TempDir(), x.name+".torrent")
+	path := filepath.Join(t.TempDir(), "made.torrent") // plain: rtorrent loads no other name
 	if err := os.WriteFile(path, []byte(s+"4:info"+x.info+"e"), 0o644); err != nil {
 		t.Fatal(err)
 	}

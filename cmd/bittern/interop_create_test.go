@@ -44,12 +44,12 @@ func TestInteropMade(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	for _, content := range []func() *fixture{oneByte, withEmpty, nested, small} {
-		x := content()
+	for _, content := range []content{oneByte, withEmpty, nested, small} {
+		x := content.make()
 		dir := t.TempDir()
 		x.lay(t, dir)
 		for i, m := range []maker{mktorrent, transmissionCreate, libtorrentV1, libtorrentHybrid, bitternCreate} {
-			t.Run(m.name+" of "+x.name, func(t *testing.T) {
+			t.Run(m.name+" of "+content.label, func(t *testing.T) {
 				t.Parallel()
 				piece := 32 * kib << i
 				made := m.torrent(t, filepath.Join(dir, x.name), piece, noTracker)
@@ -81,7 +81,7 @@ func TestInteropCreated(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	x := nested()
+	x := nested.make()
 	dir := t.TempDir()
 	x.lay(t, dir)
 	for piece := 16 * kib; piece <= 16*mib; piece *= 2 {

@@ -23,10 +23,10 @@ func TestInteropSeed(t *testing.T) {
 		return
 	}
 	for _, c := range []client{aria2, transmission, libtorrent, rtorrent} {
-		for _, content := range []func() *fixture{small, nested} {
-			x := content()
-			t.Run(c.name+" gets "+x.name, func(t *testing.T) {
+		for _, content := range []content{small, nested} {
+			t.Run(c.name+" gets "+content.label, func(t *testing.T) {
 				t.Parallel()
+				x := content.make()
 				at, url := httpTracker.open(t)
 				torrent := x.torrent(t, url)
 				startOpentracker(t, at, x.hash)
@@ -86,7 +86,7 @@ func TestInteropServeTracker(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	x := small()
+	x := small.make()
 	from := t.TempDir()
 	x.lay(t, from)
 	host := newHost()

@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -23,7 +24,7 @@ func newTerminal(t *testing.T, columns int, argv ...string) *terminal {
 	w := &terminal{filepath.Join(t.TempDir(), "tmux")}
 	w.tmux(t, append([]string{"-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(columns), "-y", "20",
 		";", "set-option", "remain-on-exit", "on", ";", "respawn-window", "-k"}, quoted(argv))...)
-	t.Cleanup(func() { w.tmux(t, "kill-server") })
+	t.Cleanup(func() { exec.Command("tmux", "-S", w.socket, "kill-server").Run() }) // it may be gone
 	return w
 }
 
