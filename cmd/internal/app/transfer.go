@@ -236,6 +236,7 @@ func (x *transfer) swarm(p plan) *swarm.Swarm {
 		InfoHash: x.t.InfoHash,
 		Store:    x.store,
 		Dial:     x.policy.Dial,
+		Local:    func(err error) bool { return sockets.Exhausted(err) || sockets.Offline(err) },
 		Log:      x.log,
 		Completed: func() {
 			x.trackers.Completed()
