@@ -22,7 +22,7 @@ type Network struct {
 	Port, PortEnd int        // listen port, or the first and last of a range; 0, 0 means any
 	Interface     netip.Addr // listen on it and connect from it; the zero Addr means any
 	Only4, Only6  bool       // one address family only; not both
-	MaxPeers      int        // connections; 0 means 80
+	MaxPeers      int        // connections, at most
 	Trackers      []string   // more announce URLs, each a tier of its own
 	NoTrackers    bool       // not even the torrent's
 	Peers         []string   // HOST:PORT to connect to

@@ -27,9 +27,6 @@ import (
 	"bittern/tracker"
 )
 
-// maxPending bounds the inbound connections that have not shaken hands.
-const maxPending = 100
-
 // A transfer is one torrent being downloaded or seeded: it builds the parts that `get` and `seed`
 // share, runs them together and takes them down in order.
 type transfer struct {
@@ -38,6 +35,7 @@ type transfer struct {
 	log     *slog.Logger
 	id      [20]byte
 	started time.Time
+	handles handleBudget
 
 	policy   sockets.Policy
 	listener *sockets.Listener // nil if no port could be had and that was not insisted on
@@ -57,6 +55,10 @@ type transfer struct {
 // newTransfer sets up what does not touch the disk or the network yet.
 func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.Time) (*transfer, error) {
 	x := &transfer{t: t, net: n, log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
+	x.handles = shareHandles(handleLimit(), n.MaxPeers)
+	if x.handles.peers < n.MaxPeers {
+		log.Warn("few open files are allowed: fewer peers", "peers", x.handles.peers)
+	}
 	x.policy = sockets.Policy{Interface: n.Interface, Only4: n.Only4, Only6: n.Only6}
 	if err := x.policy.Check(); err != nil {
 		return nil, &Error{Class: ClassUsage, Err: err}
@@ -119,6 +121,7 @@ func (x *transfer) open(ctx context.Context, cfg storage.Config, maxTime time.Du
 		defer cancel()
 	}
 	cfg.Notify = x.inbox.Storage
+	cfg.OpenFiles = x.handles.files
 	cfg.Progress = func(done, total int64) {
 		x.checking.Store(done)
 		x.toCheck.Store(total)
@@ -195,7 +198,7 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 	defer end()
 	var wg sync.WaitGroup
 	if x.listener != nil {
-		wg.Go(func() { x.listener.Serve(sources, maxPending, sw.Accept) })
+		wg.Go(func() { x.listener.Serve(sources, x.handles.pending, sw.Accept) })
 	}
 	wg.Go(func() { x.trackers.Run(sources) })
 	wg.Go(func() { x.static.Run(sources) })
@@ -246,7 +249,7 @@ func (x *transfer) swarm(p plan) *swarm.Swarm {
 		},
 		Core: core.Config{
 			Layout: x.t.Layout, PeerID: x.id, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
-			Rand: newRand(), MaxPeers: x.net.MaxPeers,
+			Rand: newRand(), MaxPeers: x.handles.peers,
 			Ext:   wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
 			Stall: p.stall, MaxTime: maxTime,
 			Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
