@@ -81,7 +81,7 @@ func (r *reader) parse() (moved bool, err error) {
 			continue
 		}
 		if len(in) < wire.HeadLen {
-			return moved, nil
+			return moved, wire.CheckPrefix(length)
 		}
 		id := wire.ID(in[wire.PrefixLen])
 		if err := lim.Check(id, length); err != nil {

@@ -276,6 +276,7 @@ func TestProtocolError(t *testing.T) { synctest.Test(t, testProtocolError) }
 func testProtocolError(t *testing.T) {
 	for name, bad := range map[string][]byte{
 		"length 4 GiB":    {0xff, 0xff, 0xff, 0xff, 7},
+		"length alone":    {0xff, 0xff, 0xff, 0xff},
 		"choke with body": {0, 0, 0, 2, 0, 0},
 		"long bitfield":   {0, 0, 0, 99, 5},
 		"unknown, 2 MiB":  {0, 0x20, 0, 0, 99},

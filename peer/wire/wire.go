@@ -149,6 +149,15 @@ func (l Limits) Check(id ID, length uint32) error {
 	return nil
 }
 
+// CheckPrefix reports whether any message at all may have this length prefix. It is for a peer that has
+// sent no more of one than that. The error is a [*MessageError].
+func CheckPrefix(length uint32) error {
+	if reason := above(int64(length)-1, MaxUnknown); reason != "" {
+		return &MessageError{ID: KeepAlive, Length: length, Reason: reason}
+	}
+	return nil
+}
+
 // refuse returns why the message cannot be, or nothing. Only a violation costs an allocation.
 func (l Limits) refuse(id ID, length uint32) string {
 	if length == 0 {

@@ -114,3 +114,14 @@ func TestNames(t *testing.T) {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }
+
+func TestCheckPrefix(t *testing.T) {
+	for _, tt := range []struct {
+		length uint32
+		ok     bool
+	}{{1, true}, {13, true}, {MaxUnknown + 1, true}, {MaxUnknown + 2, false}, {1<<32 - 1, false}} {
+		if err := CheckPrefix(tt.length); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrProtocol) {
+			t.Errorf("length %d: %v", tt.length, err)
+		}
+	}
+}
