@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"strconv"
 	"time"
@@ -85,7 +86,7 @@ func (c *Core) found(addrs []netip.AddrPort, src Source) {
 			a.source = min(a.source, src)
 			continue
 		}
-		c.dialing.add(&address{at: at, source: src, due: c.now})
+		c.dialing.add(&address{at: at, source: src, due: c.now}, c.cfg.Rand)
 	}
 }
 
@@ -102,11 +103,12 @@ func dialable(at netip.AddrPort, src Source) bool {
 	return !ip.IsLoopback() || src == SourceStatic || src == SourceLocalTracker
 }
 
-// add keeps an address, in the place of one that has failed if the list is full.
-func (s *dialState) add(a *address) {
+// add keeps an address, in the place of another if the list is full: of one that has failed or, so
+// that no source can shut the others out by filling the list, of any one that waits.
+func (s *dialState) add(a *address, rng *rand.Rand) {
 	if len(s.order) < maxKnown {
 		s.order = append(s.order, a)
-	} else if i := s.worst(); i >= 0 {
+	} else if i := s.replaceable(rng); i >= 0 {
 		delete(s.book, s.order[i].at)
 		s.order[i] = a
 	} else {
@@ -114,6 +116,22 @@ func (s *dialState) add(a *address) {
 	}
 	s.book[a.at] = a
 	s.stale = true
+}
+
+// replaceable returns the index of the waiting address that has failed most often, of any one that
+// waits if none has failed, or -1.
+func (s *dialState) replaceable(rng *rand.Rand) int {
+	if i := s.worst(); i >= 0 {
+		return i
+	}
+	from := rng.IntN(len(s.order))
+	for n := range s.order {
+		i := (from + n) % len(s.order)
+		if s.order[i].state == idle && s.order[i].source != SourceStatic {
+			return i
+		}
+	}
+	return -1
 }
 
 // worst returns the index of an idle address that has failed most often, or -1 if none has.

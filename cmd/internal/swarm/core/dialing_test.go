@@ -173,3 +173,20 @@ func TestAFullHouseMakesRoomForTheUseful(t *testing.T) {
 	r.join(4)
 	r.want("the oldest useless one goes", "1:drop made room for another peer")
 }
+
+func TestNoSourceShutsTheOthersOut(t *testing.T) {
+	r := newRig(t, Config{HalfOpen: 1})
+	var many []netip.AddrPort
+	for n := range 10_000 {
+		many = append(many, addr(n+1))
+	}
+	r.handle(Event{Op: Found, Addrs: many, Source: SourceTracker})
+	late := netip.MustParseAddrPort("203.0.113.1:1")
+	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{late}, Source: SourceTracker})
+	if r.c.dialing.book[late] == nil {
+		t.Error("an address that came last was refused")
+	}
+	if n := r.c.Snapshot(r.now).Known; n != maxKnown {
+		t.Errorf("%d addresses kept, want %d", n, maxKnown)
+	}
+}

@@ -231,8 +231,9 @@ func (c *Core) extended(l *link, m wire.Message) {
 
 // haveSet takes the message that says at once what the peer has.
 func (c *Core) haveSet(l *link, m wire.Message) {
-	if l.gotHave {
-		c.drop(l, misdeed("sent a bitfield late or twice"))
+	first := !l.gotHave
+	if !first && m.ID != wire.Bitfield {
+		c.drop(l, misdeed("said late or twice that it has all or nothing"))
 		return
 	}
 	l.gotHave = true
@@ -245,10 +246,13 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 			c.drop(l, &Misdeed{What: "sent a wrong bitfield: " + err.Error()})
 			return
 		}
+		// BEP 3 wants it first and once, but aria2c sends another in place of many haves.
 		c.pick.sched.HaveSet(l.sched, b)
 	}
 	c.hasMore(l)
-	l.wasLeech = !l.seed
+	if first {
+		l.wasLeech = !l.seed
+	}
 }
 
 // have takes the news that the peer has one more piece.

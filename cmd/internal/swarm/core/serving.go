@@ -2,6 +2,7 @@ package core
 
 import (
 	"slices"
+	"time"
 
 	"bittern/peer/wire"
 	"bittern/piece"
@@ -20,8 +21,11 @@ const (
 	// are rejected, or ignored where the peer does not speak the fast extension.
 	maxQueue = 250
 
-	// linkWindow is how many bytes of one peer are read or queued in its writer at once.
-	linkWindow = 512 << 10
+	// So many bytes of one peer are read or queued in its writer at once: what it takes in
+	// windowTime, within bounds. Less would leave a fast link idle, more would be out of reach of a
+	// cancel and a choke, and make everything we say wait behind it.
+	leastLinkWindow, mostLinkWindow = 64 << 10, 512 << 10
+	windowTime                      = 500 * time.Millisecond
 
 	// readCredit is the same for all peers together; it bounds the upload buffers.
 	readCredit = 8 << 20
@@ -74,10 +78,14 @@ func (c *Core) cancel(l *link, m wire.Message) {
 
 // serve hands as many of a link's requests to the disk as its window and the credit allow.
 func (c *Core) serve(l *link) {
+	if len(l.queue) == 0 {
+		return
+	}
+	window := min(max(leastLinkWindow, int(l.up.Rate(c.now)*windowTime.Seconds())), mostLinkWindow)
 	n := 0
 	for _, b := range l.queue {
 		size := int(b.Length)
-		if l.inFlight > 0 && l.inFlight+size > linkWindow || c.serving.reading+size > readCredit {
+		if l.inFlight > 0 && l.inFlight+size > window || c.serving.reading+size > readCredit {
 			break
 		}
 		l.inFlight += size

@@ -189,8 +189,9 @@ func TestWrongSayingsAreDropped(t *testing.T) {
 	}{
 		{"short bitfield", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0xff}}}},
 		{"spare bits", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0, 0, 1}}}},
-		{"twice", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0, 0}}, {ID: wire.Bitfield, Payload: []byte{0, 0}}}},
-		{"late", []wire.Message{{ID: wire.Interested}, {ID: wire.Bitfield, Payload: []byte{0, 0}}}},
+		{"all, twice", []wire.Message{{ID: wire.HaveAll}, {ID: wire.HaveAll}}},
+		{"nothing, late", []wire.Message{{ID: wire.Interested}, {ID: wire.HaveNone}}},
+		{"late and short bitfield", []wire.Message{{ID: wire.Interested}, {ID: wire.Bitfield, Payload: []byte{0}}}},
 		{"have out of range", []wire.Message{{ID: wire.Have, Index: 16}}},
 		{"have far out of range", []wire.Message{{ID: wire.Have, Index: 1<<32 - 1}}},
 		{"junk for an extension handshake", []wire.Message{{ID: wire.Extended, Payload: []byte("x")}}},
@@ -205,5 +206,20 @@ func TestWrongSayingsAreDropped(t *testing.T) {
 				t.Errorf("still connected after %v", r.got)
 			}
 		})
+	}
+}
+
+func TestALaterBitfieldAddsToTheFirst(t *testing.T) { // aria2c sends one in place of many haves
+	r := newRig(t, Config{})
+	r.join(1)
+	r.msg(1, wire.Message{ID: wire.Bitfield, Payload: []byte{0x80, 0}})
+	r.msg(1, wire.Message{ID: wire.Bitfield, Payload: []byte{0x40, 0}})
+	r.want("no offence", "1:interested")
+	if n := r.c.pick.sched.PeerCount(r.c.byID[1].sched); n != 2 {
+		t.Errorf("it has %d pieces, want 2", n)
+	}
+	r.msg(1, wire.Message{ID: wire.Bitfield, Payload: []byte{0xff, 0xff}})
+	if s := r.c.Snapshot(r.now); s.Seeds != 1 || s.Copies != 1 {
+		t.Errorf("%d seeds, %d copies; want the one that became complete", s.Seeds, s.Copies)
 	}
 }
