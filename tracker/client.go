@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,10 @@ type Client struct {
 	DialUDP        DialFunc      // likewise; its connections receive from the dialed address only
 	Resolver       *net.Resolver // looks up the hosts of redirects; nil means net.DefaultResolver
 	TLS            *tls.Config   // for HTTPS; nil means Go's defaults
+
+	// OnPanic, when not nil, is told of a panic while an answer was awaited or read, which is a bug of ours and then only fails the announce.
+	// It is called from any goroutine.
+	OnPanic func(v any, stack []byte)
 
 	mu         sync.Mutex // guards what follows; held over no call that waits
 	transports map[route]*http.Transport
@@ -135,7 +140,7 @@ func (c *Client) AnnounceEach(ctx context.Context, url string, r Request, each f
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, defaultTimeout))
 	defer cancel()
-	out, answered, err := eachFamily(ctx, c.familiesFor(ep, r.Event), func(ctx context.Context, f family) (Response, error) {
+	out, answered, err := c.eachFamily(ctx, c.familiesFor(ep, r.Event), func(ctx context.Context, f family) (Response, error) {
 		return c.announceOne(ctx, ep, f, r)
 	}, each)
 	if err == nil && r.Event != Stopped {
@@ -219,7 +224,7 @@ var errNoFamily = errors.New("no address of an allowed family")
 
 // eachFamily runs announce for all families at once and merges what succeeded. Once one has succeeded, the other gets
 // familyGrace: an address family that leads nowhere must not hold up the one that works.
-func eachFamily(ctx context.Context, fs []family, announce func(context.Context, family) (Response, error), each func(Response)) (Response, []family, error) {
+func (c *Client) eachFamily(ctx context.Context, fs []family, announce func(context.Context, family) (Response, error), each func(Response)) (Response, []family, error) {
 	type result struct {
 		family family
 		Response
@@ -230,8 +235,9 @@ func eachFamily(ctx context.Context, fs []family, announce func(context.Context,
 	results := make(chan result, len(fs))
 	for _, f := range fs {
 		go func() {
-			r, err := announce(ctx, f)
-			results <- result{f, r, err}
+			r := result{family: f, error: errPanicked}
+			guard(c.OnPanic, func() { r.Response, r.error = announce(ctx, f) })
+			results <- r
 		}()
 	}
 	var out Response
@@ -258,6 +264,20 @@ func eachFamily(ctx context.Context, fs []family, announce func(context.Context,
 		return Response{}, nil, cmp.Or(failed, errNoFamily)
 	}
 	return out, answered, nil
+}
+
+var errPanicked = errors.New("a panic, which was reported")
+
+// guard runs f; a panic in it goes to report, if there is one.
+func guard(report func(v any, stack []byte), f func()) {
+	if report != nil {
+		defer func() {
+			if v := recover(); v != nil {
+				report(v, debug.Stack())
+			}
+		}()
+	}
+	f()
 }
 
 // worse returns the error that says more about a tracker: its own word before the network's, and

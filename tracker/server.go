@@ -25,6 +25,9 @@ type ServerConfig struct {
 	Open     bool          // serve any info-hash, at most 1024 of them at a time
 	Interval time.Duration // between announces, asked of the clients; 0 means 60 s
 	MaxPeers int           // kept of one swarm; 0 means 2000
+	// OnPanic, when not nil, is told of a panic while a request was served, which is a bug of ours; the request then
+	// gets no proper answer. It is called from any goroutine.
+	OnPanic func(v any, stack []byte)
 }
 
 // A Server is a small tracker: HTTP (BEP 3, 7, 23, 24, 48) and UDP (BEP 15) on one address, with all state in memory and
@@ -35,6 +38,7 @@ type Server struct {
 	tcp      net.Listener
 	udp      *net.UDPConn
 	now      func() time.Time
+	onPanic  func(v any, stack []byte)
 
 	mu    sync.Mutex // guards peers; held for a lookup, never over I/O
 	peers registry
@@ -43,7 +47,7 @@ type Server struct {
 // Listen opens a tracker's sockets on a TCP and UDP address of one number; port 0 picks one that is free for both. The sockets
 // are closed by Serve, or by Close when Serve is never called.
 func Listen(address string, cfg ServerConfig) (*Server, error) {
-	s := &Server{interval: cmp.Or(cfg.Interval, time.Minute), now: time.Now}
+	s := &Server{interval: cmp.Or(cfg.Interval, time.Minute), now: time.Now, onPanic: cfg.OnPanic}
 	s.peers = registry{
 		swarms: make(map[[20]byte]*members), open: cfg.Open, swarmMax: 1024,
 		peerMax: cmp.Or(cfg.MaxPeers, 2000), hostMax: 100, life: 2*s.interval + time.Minute,
@@ -133,13 +137,20 @@ type reply struct {
 
 // announce serves one announce that came from host. here finds the address under which this machine is known there.
 func (s *Server) announce(r Request, host netip.Addr, fits func(netip.Addr) bool, here func() netip.Addr) (reply, bool) {
-	from := netip.AddrPortFrom(host, r.Port)
-	var out reply
+	out, ok := s.record(r, netip.AddrPortFrom(host, r.Port), fits)
+	if ok && !host.IsLoopback() {
+		out.outward(here, fits)
+	}
+	return out, ok
+}
+
+// record notes what the peer at from says and picks peers for it.
+func (s *Server) record(r Request, from netip.AddrPort, fits func(netip.Addr) bool) (out reply, ok bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := s.now()
 	swarm := s.peers.swarm(now, r.InfoHash)
 	if swarm == nil {
-		s.mu.Unlock()
 		return out, false
 	}
 	s.peers.announce(now, swarm, from, r)
@@ -148,10 +159,6 @@ func (s *Server) announce(r Request, host netip.Addr, fits func(netip.Addr) bool
 		s.peers.pick(swarm, from, r.Left == 0, want(r.NumWant), fits, func(m *member) {
 			out.peers, out.ids = append(out.peers, m.addr), append(out.ids, m.id)
 		})
-	}
-	s.mu.Unlock()
-	if !host.IsLoopback() {
-		out.outward(here, fits)
 	}
 	return out, true
 }

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +26,11 @@ func startServer(t *testing.T, address string, cfg ServerConfig) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveUntilEnd(t, s)
+	return s
+}
+
+func serveUntilEnd(t *testing.T, s *Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Serve(ctx) }()
@@ -33,7 +40,6 @@ func startServer(t *testing.T, address string, cfg ServerConfig) *Server {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return s
 }
 
 // Our own client and server, over both protocols and families.
@@ -464,4 +470,49 @@ func FuzzServerHTTP(f *testing.F) {
 			t.Errorf("scrape: %v", err)
 		}
 	})
+}
+
+// A bug of ours is told and costs one request, not the tracker.
+func TestPanicsAreReported(t *testing.T) {
+	var mu sync.Mutex
+	told := 0
+	report := func(v any, stack []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if told++; v != "bug" || !bytes.Contains(stack, []byte("tracker.")) {
+			t.Errorf("told of %v:\n%s", v, stack)
+		}
+	}
+	s, err := Listen("127.0.0.1:0", ServerConfig{Open: true, OnPanic: report})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bug atomic.Bool
+	s.now = func() time.Time {
+		if bug.Swap(false) {
+			panic("bug")
+		}
+		return time.Now()
+	}
+	serveUntilEnd(t, s)
+	c := Client{OnPanic: report, Timeout: time.Second}
+	defer c.Close()
+	for _, scheme := range []string{"http", "udp"} {
+		u := scheme + "://" + s.Addr().String() + "/announce"
+		bug.Store(true)
+		if _, err := c.Announce(t.Context(), u, request); err == nil {
+			t.Errorf("%s: an answer in spite of the bug", scheme)
+		}
+		if _, err := c.Announce(t.Context(), u, request); err != nil {
+			t.Errorf("%s: %v after the bug", scheme, err)
+		}
+	}
+	c2 := Client{NoIPv6: true, OnPanic: report, DialTCP: func(context.Context, string, string) (net.Conn, error) { panic("bug") },
+		DialUDP: func(context.Context, string, string) (net.Conn, error) { panic("bug") }}
+	if _, err := c2.Announce(t.Context(), "udp://h:1", request); !errors.Is(err, errPanicked) {
+		t.Errorf("err = %v", err)
+	}
+	if told != 3 {
+		t.Errorf("told of %d panics, want 3", told)
+	}
 }

@@ -3,6 +3,8 @@ package tracker
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,7 +26,8 @@ const (
 // serveHTTP answers HTTP until the socket is closed, and says why it ended.
 func (s *Server) serveHTTP(ctx context.Context) error {
 	srv := &http.Server{
-		Handler:           http.HandlerFunc(s.handle),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { guard(s.onPanic, func() { s.handle(w, r) }) }),
+		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong does not belong on our stderr
 		ReadHeaderTimeout: httpPatience,
 		ReadTimeout:       httpPatience,
 		WriteTimeout:      httpPatience,

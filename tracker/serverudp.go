@@ -33,7 +33,9 @@ func (s *Server) serveUDP() error {
 			continue
 		}
 		failures = 0
-		if out = s.udpAnswer(out[:0], in[:n], from.Addr().Unmap()); len(out) > 0 {
+		out = out[:0]
+		guard(s.onPanic, func() { out = s.udpAnswer(out, in[:n], from.Addr().Unmap()) })
+		if len(out) > 0 {
 			s.udp.WriteToUDPAddrPort(out, from) // lost packets are the client's to repeat
 		}
 	}
