@@ -40,7 +40,8 @@ lint: $(staticcheck) ## gofmt, go vet, staticcheck
 fuzz: ## fuzz every target for FUZZTIME (10s)
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' sh .ci/fuzz
 
-check: lint test race ## what to run before a commit
+check: lint test race ## what to run before a commit: format, vet, staticcheck, tests, race, a short fuzz
+	@$(MAKE) -s fuzz FUZZTIME=2s
 
 demo: build ## make, serve and get a torrent of 64 MiB with bin/bittern alone
 	@sh .ci/demo
