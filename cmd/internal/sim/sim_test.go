@@ -1,0 +1,277 @@
+package sim
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+// play runs a scenario and fails unless everybody it waits for ends with the right bytes. (That
+// nobody serves what it lacks or writes what it has, Run itself checks.)
+func play(t *testing.T, s Scenario) Result {
+	t.Helper()
+	if s.Limit == 0 {
+		s.Limit = time.Hour
+	}
+	r := Run(s)
+	if !r.Complete(s) {
+		t.Fatalf("seed %d: not everybody is complete after %v: %+v", s.Seed, r.End, r.Peers)
+	}
+	for n, p := range r.Peers {
+		if p.Done > 0 && p.Received-p.Wasted != s.Size {
+			t.Errorf("seed %d: peer %d kept %d bytes, want %d", s.Seed, n, p.Received-p.Wasted, s.Size)
+		}
+	}
+	return r
+}
+
+// small is a flash crowd of 16 MiB.
+func small(n int, seed uint64) Scenario {
+	s := FlashCrowd(n, seed)
+	s.Size = 16 * mib
+	return s
+}
+
+// bound is the fluid bound of Kumar and Ross (2006) on the time to serve all leechers of a flash crowd.
+func bound(s Scenario) time.Duration {
+	var up, leechers, slowest int64
+	for _, p := range s.Peers {
+		up += p.Up
+		if !p.Seed {
+			leechers++
+		}
+		if slowest == 0 || p.Down < slowest {
+			slowest = p.Down
+		}
+	}
+	seconds := max(
+		float64(s.Size)/float64(s.Peers[0].Up),
+		float64(s.Size)/float64(slowest),
+		float64(leechers*s.Size)/float64(up),
+	)
+	return time.Duration(seconds * float64(time.Second))
+}
+
+func TestAFlashCrowdCompletes(t *testing.T) {
+	for seed := range uint64(3) {
+		s := FlashCrowd(10, seed)
+		r := play(t, s)
+		efficiency := bound(s).Seconds() / r.Last().Seconds()
+		copies := float64(r.Peers[0].Sent) / float64(s.Size)
+		t.Logf("seed %d: last done after %v, efficiency %.2f, %.2f copies from the seed", seed, r.Last(), efficiency, copies)
+		if efficiency < 0.5 {
+			t.Errorf("seed %d: efficiency %.2f, want 0.5 at least", seed, efficiency)
+		}
+		var received, wasted int64
+		for _, p := range r.Peers {
+			received += p.Received
+			wasted += p.Wasted
+		}
+		if share := float64(wasted) / float64(received); share > 0.02 {
+			t.Errorf("seed %d: %.1f %% of the bytes came in vain, want 2 %% at most", seed, 100*share)
+		}
+	}
+}
+
+// The network takes what its lines say: F bytes cannot come faster than the narrowest line lets
+// them, and must not come much slower.
+func TestLinesLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		up, down int64
+		seeds    int
+		rate     int64 // of the narrowest
+	}{
+		{"the uplink of one seed", mib, 8 * mib, 1, mib},
+		{"the uplinks of four seeds", mib, 16 * mib, 4, 4 * mib},
+		{"the downlink of the leecher", 2 * mib, mib, 4, mib},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := Scenario{Seed: 1, Size: 32 * mib, PieceLength: 256 * kib}
+			for range tt.seeds {
+				s.Peers = append(s.Peers, Peer{Seed: true, Up: tt.up, Down: mib, Delay: 20 * time.Millisecond})
+			}
+			s.Peers = append(s.Peers, Peer{Up: mib, Down: tt.down, Delay: 20 * time.Millisecond})
+			r := play(t, s)
+			ideal := float64(s.Size) / float64(tt.rate)
+			if got := r.Last().Seconds(); got < ideal || got > 1.15*ideal {
+				t.Errorf("took %.2f s, want %.2f and little more", got, ideal)
+			}
+		})
+	}
+}
+
+func TestEventsComeInOrder(t *testing.T) {
+	var a agenda
+	var got []int
+	for n, at := range []time.Duration{5, 3, 9, 3, 1, 5, 9, 1, 3} {
+		a.push(at, func() { got = append(got, n) })
+	}
+	for len(a.heap) > 0 {
+		a.pop().do()
+	}
+	if want := []int{4, 7, 1, 3, 8, 0, 5, 2, 6}; !slices.Equal(got, want) {
+		t.Errorf("events came as %v, want %v", got, want)
+	}
+}
+
+func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
+	s := small(8, 7)
+	s.Peers[3].Lies = 0.2
+	first, again := Run(s), Run(s)
+	if first.Trace != again.Trace || first.End != again.End || first.Events != again.Events {
+		t.Errorf("twice the same: %x, %v and %x, %v", first.Trace, first.End, again.Trace, again.End)
+	}
+	s.Seed++
+	if other := Run(s); other.Trace == first.Trace {
+		t.Error("another seed gives the same trace")
+	}
+}
+
+func TestTheSeedMayLeave(t *testing.T) {
+	for _, tt := range []struct {
+		copies   float64
+		complete bool // by then every piece is out
+	}{{1.1, false}, {2.5, true}} {
+		for seed := range uint64(3) {
+			s := small(12, seed)
+			s.Limit = 5 * time.Minute
+			s.Peers[0].Copies = tt.copies
+			r := Run(s)
+			for n, p := range r.Peers[1:] {
+				// Nobody is left behind: what one has, all have.
+				if p.Left != r.Peers[1].Left || tt.complete && p.Left > 0 {
+					t.Errorf("seed %d, %v copies: peer %d lacks %d bytes, peer 1 %d", seed, tt.copies, n+1, p.Left, r.Peers[1].Left)
+				}
+			}
+		}
+	}
+}
+
+func TestLiarsAreFoundAndNobodyElse(t *testing.T) {
+	for seed := range uint64(3) {
+		s := small(18, seed)
+		liars := []int{4, 11}
+		for _, n := range liars {
+			s.Peers[n].Lies = 0.2
+		}
+		r := play(t, s)
+		for n, p := range r.Peers {
+			for _, who := range p.Convicts {
+				if !slices.Contains(liars, who) {
+					t.Errorf("seed %d: peer %d took honest peer %d for a liar", seed, n, who)
+				}
+			}
+		}
+		for _, liar := range liars {
+			caught := func(p PeerResult) bool { return slices.Contains(p.Convicts, liar) }
+			if r.Peers[liar].Sent > 0 && !slices.ContainsFunc(r.Peers, caught) {
+				t.Errorf("seed %d: liar %d was never caught", seed, liar)
+			}
+		}
+	}
+}
+
+// with returns how long the last takes with and without the habits that change gives.
+func with(t *testing.T, s Scenario, change func(*Scenario)) (without, with time.Duration) {
+	plain := play(t, s)
+	s.Peers = slices.Clone(s.Peers)
+	change(&s)
+	changed := play(t, s)
+	return plain.Last(), changed.Last()
+}
+
+func TestAMutePeerHoldsNobodyUp(t *testing.T) {
+	for seed := range uint64(3) {
+		without, with := with(t, small(8, seed), func(s *Scenario) {
+			mute := s.Peers[0]
+			mute.Mute = true
+			s.Peers = append(s.Peers, mute)
+		})
+		if with > without+without/2 {
+			t.Errorf("seed %d: %v with a peer that promises and does not send, %v without", seed, with, without)
+		}
+	}
+}
+
+func TestASlowPeerNeverHoldsTheLastPiece(t *testing.T) {
+	for seed := range uint64(3) {
+		s := small(1, seed)
+		s.Peers[1].Down = 16 * mib
+		for range 3 {
+			s.Peers = append(s.Peers, s.Peers[0])
+		}
+		without, with := with(t, s, func(s *Scenario) {
+			slow := s.Peers[0]
+			slow.Up = 8 * kib
+			s.Peers = append(s.Peers, slow)
+		})
+		if with > without+without/5 {
+			t.Errorf("seed %d: %v with a slow peer, %v without", seed, with, without)
+		}
+	}
+}
+
+func TestPeersMayVanish(t *testing.T) {
+	for seed := range uint64(3) {
+		s := small(12, seed)
+		for n := 1; n <= 4; n++ {
+			s.Peers[n].Leaves, s.Peers[n].Vanishes = time.Duration(5+2*n)*time.Second, n%2 == 0
+		}
+		r := play(t, s)
+		if r.Last() > 3*bound(s) {
+			t.Errorf("seed %d: took %v, the bound is %v", seed, r.Last(), bound(s))
+		}
+	}
+}
+
+func TestFreeRidersGetLess(t *testing.T) {
+	const riders, others = 4, 20
+	for seed := range uint64(3) {
+		s := small(riders+others, seed)
+		for n := range s.Peers {
+			s.Peers[n].Up = 32 * kib // so that it takes many rounds of choking
+		}
+		s.Peers[0].Up = 96 * kib
+		for n := 1; n <= riders; n++ {
+			s.Peers[n].FreeRide = true
+		}
+		s.Limit = 8 * time.Minute // before the first is complete
+		r := Run(s)
+		var toRiders, toOthers float64 // mean bytes got by trade
+		for n, p := range r.Peers {
+			for m, got := range p.From {
+				switch {
+				case s.Peers[m].Seed:
+				case s.Peers[n].FreeRide:
+					toRiders += float64(got) / riders
+				default:
+					toOthers += float64(got) / others
+				}
+			}
+		}
+		if share := toRiders / toOthers; share > 0.75 {
+			t.Errorf("seed %d: free riders got %.0f %% of what others did", seed, 100*share)
+		}
+	}
+}
+
+func TestTwoThatDialEachOtherAtOnce(t *testing.T) {
+	for seed := range uint64(10) {
+		s := small(1, seed)
+		s.Peers[1].Arrives, s.Peers[1].Delay = 0, s.Peers[0].Delay
+		s.Limit = 5 * time.Second // before the leecher is complete
+		r := Run(s)
+		if a, b := r.Peers[0].Links, r.Peers[1].Links; a != 1 || b != 1 {
+			t.Errorf("seed %d: %d and %d connections, want one", seed, a, b)
+		}
+		if r.Peers[1].Received == 0 {
+			t.Errorf("seed %d: nothing was sent", seed)
+		}
+	}
+}
