@@ -99,7 +99,7 @@ func (g *getting) download(ctx context.Context, wanted []bool) error {
 		return closeStore(ctx, g.store)
 	}
 	if err := g.listen(); err != nil {
-		return errors.Join(err, closeStore(ctx, g.store))
+		return g.abandon(ctx, err)
 	}
 	p := plan{
 		wanted: piecesOf(g.t, wanted), sequential: g.o.Sequential,

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,26 +132,36 @@ func (z *seeding) serve(ctx context.Context, cfg storage.Config) error {
 	if err := z.open(ctx, cfg, 0); err != nil {
 		return err
 	}
+	p, stop, err := z.prepare(ctx, cfg)
+	if err != nil {
+		return z.abandon(ctx, err)
+	}
+	defer stop()
+	return z.run(ctx, p)
+}
+
+// prepare makes us reachable and says how. stop ends what run does not.
+func (z *seeding) prepare(ctx context.Context, cfg storage.Config) (p plan, stop func(), err error) {
 	have := z.store.Have()
 	if have.Empty() && have.Len() > 0 {
-		return &Error{Class: ClassCorrupt, What: "nothing of " + printable(cfg.Name) + " is in " + printable(cfg.Dir),
+		return p, nil, &Error{Class: ClassCorrupt, What: "nothing of " + printable(cfg.Name) + " is in " + printable(cfg.Dir),
 			Hint: "--dir says where the content is"}
 	}
 	if !have.Full() {
 		z.log.Warn("content is not complete: serving what is there", "pieces", have.Count(), "of", have.Len())
 	}
 	if err := z.listen(); err != nil {
-		return err
+		return p, nil, err
 	}
 	url, stop, err := z.serveTracker(ctx)
 	if err != nil {
-		return err
+		return p, nil, err
 	}
-	defer stop()
 	if err := z.announce(url); err != nil {
-		return err
+		stop()
+		return p, nil, err
 	}
-	return z.run(ctx, plan{wanted: &have, seed: z.o.SeedUntil})
+	return plan{wanted: &have, seed: z.o.SeedUntil, serveOnly: true}, stop, nil
 }
 
 // serveTracker starts the embedded tracker, if it was asked for, and puts its URL in front of the
@@ -186,4 +198,23 @@ func (z *seeding) announce(url string) error {
 		return nil
 	}
 	return z.d.result([]byte(z.t.Magnet() + "\n"))
+}
+
+// dialable is the address under which others on this machine's networks reach a listener.
+func dialable(at netip.AddrPort) netip.AddrPort {
+	if !at.Addr().IsUnspecified() {
+		return at
+	}
+	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if addrs, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+				if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap().Is4() {
+					ip = got.Unmap()
+					break
+				}
+			}
+		}
+	}
+	return netip.AddrPortFrom(ip, at.Port())
 }

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +16,6 @@ import (
 	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/swarm"
 	"bittern/cmd/internal/swarm/core"
-	"bittern/cmd/internal/ui"
 	"bittern/peer/wire"
 	"bittern/piece"
 	"bittern/piece/metainfo"
@@ -47,6 +43,7 @@ type transfer struct {
 	tiers    [][]string
 
 	seeds    bool         // going on after completion was asked for
+	fetches  bool         // something was missing when it began
 	checking atomic.Int64 // bytes that Open has checked; what is shown before the swarm runs
 	toCheck  atomic.Int64 // bytes that it has to look at
 	running  atomic.Bool  // the swarm is
@@ -185,13 +182,14 @@ type plan struct {
 	maxTime    time.Duration // from the start of the command
 	stall      time.Duration
 	seed       SeedUntil
+	serveOnly  bool   // what is missing stays missing
 	completed  func() // called once when all is there and seeding goes on; must not block
 }
 
 // run runs the swarm and its sources until the swarm has ended, says goodbye to the trackers and
 // closes the store. The first error counts.
 func (x *transfer) run(ctx context.Context, p plan) error {
-	x.seeds = p.seed != SeedUntil{}
+	x.seeds, x.fetches = p.seed != SeedUntil{}, !x.store.Complete() && !p.serveOnly
 	sw := x.swarm(p)
 	x.makeTrackers()
 	sources, end := context.WithCancel(ctx)
@@ -206,7 +204,7 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 	x.running.Store(true)
 	outcome, err := sw.Run(ctx)
 	if outcome == core.Complete {
-		x.trackers.Completed()
+		x.completed()
 	}
 	end() // and with it the goodbyes begin
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
@@ -226,6 +224,22 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 	return nil
 }
 
+// abandon closes what was opened for a run that err keeps from beginning, and returns err.
+func (x *transfer) abandon(ctx context.Context, err error) error {
+	if x.listener != nil {
+		err = errors.Join(err, x.listener.Close())
+	}
+	return errors.Join(err, closeStore(ctx, x.store))
+}
+
+// completed tells the trackers that the download has become complete: "No completed is sent if the file was
+// complete when started" (BEP 3).
+func (x *transfer) completed() {
+	if x.fetches {
+		x.trackers.Completed()
+	}
+}
+
 // closeTime bounds how long the end of a run may take on a slow disk.
 const closeTime = 5 * time.Second
 
@@ -242,7 +256,7 @@ func (x *transfer) swarm(p plan) *swarm.Swarm {
 		Local:    func(err error) bool { return sockets.Exhausted(err) || sockets.Offline(err) },
 		Log:      x.log,
 		Completed: func() {
-			x.trackers.Completed()
+			x.completed()
 			if p.completed != nil {
 				p.completed()
 			}
@@ -323,128 +337,4 @@ func (x *transfer) offline() bool {
 		}
 	}
 	return len(status) > 0
-}
-
-// snapshot is what the display shows.
-func (x *transfer) snapshot() ui.Snapshot {
-	if !x.running.Load() {
-		return ui.Snapshot{State: "checking", Done: x.checking.Load(), Total: x.toCheck.Load(), Peers: -1}
-	}
-	s := x.inbox.Snapshot()
-	out := ui.Snapshot{
-		State: "downloading", Done: s.Done, Total: s.Total, DownRate: s.DownRate, UpRate: s.UpRate,
-		Peers: s.Peers, Seeds: s.Seeds, Uploaded: s.Uploaded, Copies: s.Copies,
-	}
-	switch {
-	case s.Seeding && x.seeds:
-		out.State, out.Seeding = "seeding", true
-	case s.Seeding:
-		out.State = "complete"
-	case s.Peers == 0:
-		out.State, out.Note = "connecting", x.whyNoPeers()
-	case s.DownRate > 0:
-		out.ETA = time.Duration(float64(s.Left) / float64(s.DownRate) * float64(time.Second))
-	}
-	return out
-}
-
-// whyNoPeers says in a few words why nobody is connected.
-func (x *transfer) whyNoPeers() string {
-	status := x.trackers.Status()
-	found, failed := 0, 0
-	var last string
-	for _, s := range status {
-		found += s.Peers
-		if s.Err != nil {
-			failed++
-			last = tracker.Label(s.URL) + ": " + s.Err.Error()
-		}
-	}
-	switch {
-	case len(status) == 0 && len(x.net.Peers) == 0:
-		return "no tracker and no peer to ask"
-	case failed > 0 && failed == len(status):
-		return printable(fmt.Sprintf("no tracker answers (%s)", last))
-	case found > 0:
-		return fmt.Sprintf("%d addresses, none answers yet", found)
-	case len(x.net.Peers) > 0:
-		return "no answer from " + printable(strings.Join(x.net.Peers, ", "))
-	case len(status) > failed:
-		return "the trackers know no peers yet"
-	}
-	return ""
-}
-
-// outcomeError turns the swarm's decision to end into the error of the command.
-func (x *transfer) outcomeError(o core.Outcome, p plan) error {
-	s := x.inbox.Snapshot()
-	switch o {
-	case core.Complete:
-		return nil
-	case core.NoPeers, core.NoneUsable:
-		why := x.whyNoPeers()
-		if why == "" {
-			why = "nobody was there"
-		}
-		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: "name one with --peer or another tracker with --tracker"}
-	case core.Stalled:
-		return &Error{Class: ClassStalled, What: fmt.Sprintf("stalled at %s", soFar(s)),
-			Err: fmt.Errorf("no content came for %v from %s", p.stall, plural(s.Peers, "peer")), Hint: "the same command continues"}
-	case core.OutOfTime:
-		return &Error{Class: ClassMaxTime, What: fmt.Sprintf("not complete after %v", p.maxTime),
-			Err: errors.New(soFar(s)), Hint: "the same command continues"}
-	}
-	return fmt.Errorf("ended without a reason: %v", o)
-}
-
-func soFar(s core.Snapshot) string { return ui.Size(s.Done) + " of " + ui.Size(s.Total) }
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// storageError gives an error of the storage or the swarm its class.
-func storageError(err error) error {
-	if bug, ok := errors.AsType[*swarm.PanicError](err); ok {
-		return &BugError{Value: bug.Value, Stack: bug.Stack}
-	}
-	if bug, ok := errors.AsType[*storage.PanicError](err); ok {
-		return &BugError{Value: bug.Value, Stack: bug.Stack}
-	}
-	if sig, ok := errors.AsType[SignalError](err); ok {
-		return sig
-	}
-	if _, ok := errors.AsType[*Error](err); ok {
-		return err
-	}
-	if c, ok := errors.AsType[*storage.ConflictError](err); ok {
-		return &Error{Class: ClassConflict, What: printable(c.Path) + " is in the way", Err: errors.New(c.Reason),
-			Hint: "--overwrite keeps what is good of it and fetches the rest"}
-	}
-	if l, ok := errors.AsType[*storage.LockedError](err); ok {
-		return &Error{Class: ClassOther, What: "cannot use " + printable(l.Path), Err: errors.New("another process is working on the same content")}
-	}
-	return &Error{Class: ClassDisk, Err: errors.New(strings.TrimPrefix(err.Error(), "storage: "))}
-}
-
-// dialable is the address under which others on this machine's networks reach a listener.
-func dialable(at netip.AddrPort) netip.AddrPort {
-	if !at.Addr().IsUnspecified() {
-		return at
-	}
-	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if addrs, err := net.InterfaceAddrs(); err == nil {
-		for _, a := range addrs {
-			if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
-				if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap().Is4() {
-					ip = got.Unmap()
-					break
-				}
-			}
-		}
-	}
-	return netip.AddrPortFrom(ip, at.Port())
 }

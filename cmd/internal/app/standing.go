@@ -1,0 +1,119 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"bittern/cmd/internal/swarm"
+	"bittern/cmd/internal/swarm/core"
+	"bittern/cmd/internal/ui"
+	"bittern/piece/storage"
+	"bittern/tracker"
+)
+
+// snapshot is what the display shows.
+func (x *transfer) snapshot() ui.Snapshot {
+	if !x.running.Load() {
+		return ui.Snapshot{State: "checking", Done: x.checking.Load(), Total: x.toCheck.Load(), Peers: -1}
+	}
+	s := x.inbox.Snapshot()
+	out := ui.Snapshot{
+		State: "downloading", Done: s.Done, Total: s.Total, DownRate: s.DownRate, UpRate: s.UpRate,
+		Peers: s.Peers, Seeds: s.Seeds, Uploaded: s.Uploaded, Copies: s.Copies,
+	}
+	switch {
+	case s.Seeding && x.seeds:
+		out.State, out.Seeding = "seeding", true
+	case s.Seeding:
+		out.State = "complete"
+	case s.Peers == 0:
+		out.State, out.Note = "connecting", x.whyNoPeers()
+	case s.DownRate > 0:
+		out.ETA = time.Duration(float64(s.Left) / float64(s.DownRate) * float64(time.Second))
+	}
+	return out
+}
+
+// whyNoPeers says in a few words why nobody is connected.
+func (x *transfer) whyNoPeers() string {
+	status := x.trackers.Status()
+	found, failed := 0, 0
+	var last string
+	for _, s := range status {
+		found += s.Peers
+		if s.Err != nil {
+			failed++
+			last = tracker.Label(s.URL) + ": " + s.Err.Error()
+		}
+	}
+	switch {
+	case len(status) == 0 && len(x.net.Peers) == 0:
+		return "no tracker and no peer to ask"
+	case failed > 0 && failed == len(status):
+		return printable(fmt.Sprintf("no tracker answers (%s)", last))
+	case found > 0:
+		return fmt.Sprintf("%d addresses, none answers yet", found)
+	case len(x.net.Peers) > 0:
+		return "no answer from " + printable(strings.Join(x.net.Peers, ", "))
+	case len(status) > failed:
+		return "the trackers know no peers yet"
+	}
+	return ""
+}
+
+// outcomeError turns the swarm's decision to end into the error of the command.
+func (x *transfer) outcomeError(o core.Outcome, p plan) error {
+	s := x.inbox.Snapshot()
+	switch o {
+	case core.Complete:
+		return nil
+	case core.NoPeers, core.NoneUsable:
+		why := x.whyNoPeers()
+		if why == "" {
+			why = "nobody was there"
+		}
+		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: "name one with --peer or another tracker with --tracker"}
+	case core.Stalled:
+		return &Error{Class: ClassStalled, What: fmt.Sprintf("stalled at %s", soFar(s)),
+			Err: fmt.Errorf("no content came for %v from %s", p.stall, plural(s.Peers, "peer")), Hint: "the same command continues"}
+	case core.OutOfTime:
+		return &Error{Class: ClassMaxTime, What: fmt.Sprintf("not complete after %v", p.maxTime),
+			Err: errors.New(soFar(s)), Hint: "the same command continues"}
+	}
+	return fmt.Errorf("ended without a reason: %v", o)
+}
+
+func soFar(s core.Snapshot) string { return ui.Size(s.Done) + " of " + ui.Size(s.Total) }
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// storageError gives an error of the storage or the swarm its class.
+func storageError(err error) error {
+	if bug, ok := errors.AsType[*swarm.PanicError](err); ok {
+		return &BugError{Value: bug.Value, Stack: bug.Stack}
+	}
+	if bug, ok := errors.AsType[*storage.PanicError](err); ok {
+		return &BugError{Value: bug.Value, Stack: bug.Stack}
+	}
+	if sig, ok := errors.AsType[SignalError](err); ok {
+		return sig
+	}
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	if c, ok := errors.AsType[*storage.ConflictError](err); ok {
+		return &Error{Class: ClassConflict, What: printable(c.Path) + " is in the way", Err: errors.New(c.Reason),
+			Hint: "--overwrite keeps what is good of it and fetches the rest"}
+	}
+	if l, ok := errors.AsType[*storage.LockedError](err); ok {
+		return &Error{Class: ClassOther, What: "cannot use " + printable(l.Path), Err: errors.New("another process is working on the same content")}
+	}
+	return &Error{Class: ClassDisk, Err: errors.New(strings.TrimPrefix(err.Error(), "storage: "))}
+}
