@@ -108,7 +108,7 @@ func (d *node) quarter() (mallocs uint64, have int64) {
 
 // BenchmarkLoop measures what the loop itself takes of a block: it is the loop of a download of
 // 64 MiB and counts only the time from taking messages out of the inbox to having done what the core
-// decided.
+// decided. It is the wall's time: on a busy machine it holds that of whoever had the core meanwhile.
 func BenchmarkLoop(b *testing.B) {
 	const total = 64 * mib
 	o := newTorrent(b, total, 256*kib)

@@ -3,7 +3,6 @@ package swarm
 import (
 	"errors"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"bittern/cmd/internal/swarm/core"
@@ -45,8 +44,8 @@ func (s *Swarm) join(now time.Time, o *opened) {
 // A peerID shows in the log as what it says of the client, which is formatted only if it is shown.
 type peerID [20]byte
 
-// LogValue returns the first eight bytes, quoted (BEP 20).
-func (id peerID) LogValue() slog.Value { return slog.StringValue(strconv.QuoteToASCII(string(id[:8]))) }
+// LogValue returns the first eight bytes (BEP 20); handlers quote what is not fit to print.
+func (id peerID) LogValue() slog.Value { return slog.StringValue(string(id[:8])) }
 
 // deliver passes on what a connection has for us.
 func (s *Swarm) deliver(b *peer.Batch) {
