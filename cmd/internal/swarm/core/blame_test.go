@@ -1,7 +1,9 @@
 package core
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"bittern/piece"
 )
@@ -67,5 +69,115 @@ func TestOfTwoSendersTheLiarIsFound(t *testing.T) {
 	}
 	if r.c.byID[1] == nil {
 		t.Error("the honest peer was dropped")
+	}
+}
+
+// Liars only: the download never completes and asks for less than three times the bytes.
+func TestOnlyCorruptDataEnds(t *testing.T) {
+	l := layoutOf(t, 4*mib, 64*kib)
+	r := newRig(t, Config{Layout: l, Stall: time.Minute})
+	const liars = 4
+	for id := LinkID(1); id <= liars; id++ {
+		r.seed(id)
+	}
+	for range 1000 {
+		if len(r.c.links) == 0 {
+			break
+		}
+		r.lie()
+		r.tick(time.Millisecond)
+	}
+	if n := len(r.c.links); n > 0 {
+		t.Errorf("%d liars are still there", n)
+	}
+	if s := r.c.Snapshot(r.now); s.Received >= 3*s.Total || s.Left != s.Total {
+		t.Errorf("%d bytes received for %d, %d left; want under three times, all left", s.Received, s.Total, s.Left)
+	}
+	r.forget()
+	r.tick(time.Minute)
+	r.want("nothing came for a minute", "done stalled")
+}
+
+// lie lets each peer answer one request, and every piece that is whole fail; each block is bad in a way of
+// its sender's.
+func (r *rig) lie() {
+	for _, l := range slices.Clone(r.c.links) {
+		if l.asked.live == 0 || r.c.byID[l.id] != l {
+			continue
+		}
+		b := l.asked.asks[l.asked.head].block
+		r.got = nil
+		r.block(l.id, b)
+		if r.has("write") {
+			if r.count == nil {
+				r.count = map[uint32]int{}
+			}
+			r.count[b.Piece]++
+		}
+		if i := int(b.Piece); r.count[b.Piece] == r.c.cfg.Layout.Blocks(i) {
+			r.count[b.Piece] = 0
+			r.handle(Event{Op: Verified, Piece: i, Sums: sums(r.c.cfg.Layout.Blocks(i), 0, 1, 2, 3)})
+		}
+	}
+}
+
+func TestALiarIsConvictedAfterItHasLeft(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 64*kib, 64*kib)})
+	r.seed(1)
+	r.seed(2)
+	for n, b := range r.all(0) {
+		r.block(LinkID(1+n/2), b)
+	}
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 0)}) // by peer 1
+	r.handle(Event{Op: Left, Link: 1})
+	for _, b := range r.all(0) {
+		r.block(2, b)
+	}
+	r.forget()
+	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(4)})
+	if r.c.byID[2] == nil {
+		t.Error("the honest peer was dropped")
+	}
+	r.forget()
+	r.handle(Event{Op: Joined, Link: 3, Remote: remote(1)})
+	r.want("it does not come back", "3:drop address is banned")
+}
+
+// Versions without sums prove nothing, and of a piece that fails for ever only some are kept.
+func TestEvidenceIsBounded(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 32*kib, 32*kib)})
+	blocks := r.all(0)
+	for n := range LinkID(2*maxVersions + 2) {
+		r.seed(2*n + 1)
+		r.seed(2*n + 2)
+		r.block(2*n+1, blocks[0])
+		r.block(2*n+2, blocks[1])
+		var s [][20]byte
+		if n%2 == 0 {
+			s = sums(2, 0)
+		}
+		r.handle(Event{Op: Verified, Piece: 0, Sums: s})
+		r.handle(Event{Op: Left, Link: 2*n + 1})
+		r.handle(Event{Op: Left, Link: 2*n + 2})
+	}
+	if n := len(r.c.blame.bad[0]); n != maxVersions {
+		t.Errorf("%d versions kept, want %d", n, maxVersions)
+	}
+	r.seed(101)
+	for _, b := range blocks {
+		r.block(101, b)
+	}
+	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(2)})
+	if n := len(r.c.blame.bad) + len(r.c.blame.open); n != 0 {
+		t.Errorf("%d records kept after the verdict", n)
+	}
+	for n := range LinkID(2*maxVersions + 2) {
+		ip := addr(int(2*n + 1)).Addr()
+		if got, want := r.c.dialing.bannedIPs[ip], n%2 == 0 && n < 2*maxVersions; got != want {
+			t.Errorf("sender %d of the bad block: banned %v, want %v", n, got, want)
+		}
+		if r.c.dialing.bannedIPs[addr(int(2*n+2)).Addr()] {
+			t.Errorf("sender %d of the good block is banned", n)
+		}
 	}
 }

@@ -124,7 +124,7 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 	}
 	switch ev.Op {
 	case Joined:
-		c.joined(ev.Link, ev.Remote)
+		c.joined(ev.Link, *ev.Remote)
 	case Message:
 		if l := c.byID[ev.Link]; l != nil {
 			c.message(l, ev.Msg)

@@ -79,7 +79,7 @@ func (s *dialState) init() {
 func (c *Core) found(addrs []netip.AddrPort, src Source) {
 	for _, at := range addrs {
 		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-		if !dialable(at, src) {
+		if !dialable(at, src) || c.dialing.bannedIPs[at.Addr()] {
 			continue
 		}
 		if a := c.dialing.book[at]; a != nil {
@@ -87,6 +87,9 @@ func (c *Core) found(addrs []netip.AddrPort, src Source) {
 			continue
 		}
 		c.dialing.add(&address{at: at, source: src, due: c.now}, c.cfg.Rand)
+	}
+	for _, l := range c.links {
+		c.dialing.listens(l) // somebody may have named a peer that has connected to us
 	}
 }
 

@@ -1,10 +1,15 @@
 package core
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"bittern/peer/wire"
 )
 
 func addrs(s ...string) (out []netip.AddrPort) {
@@ -188,5 +193,253 @@ func TestNoSourceShutsTheOthersOut(t *testing.T) {
 	}
 	if n := r.c.Snapshot(r.now).Known; n != maxKnown {
 		t.Errorf("%d addresses kept, want %d", n, maxKnown)
+	}
+}
+
+// Without a network of ours nothing is held against the addresses, few dials are made, and each
+// address is tried within a minute of the network's return.
+func TestALocalFailureIsNotThePeersFault(t *testing.T) {
+	r := newRig(t, Config{})
+	var many []netip.AddrPort
+	for n := range 100 {
+		many = append(many, addr(n+1))
+	}
+	r.handle(Event{Op: Found, Addrs: many, Source: SourceTracker})
+	r.handle(Event{Op: Sources, OK: false})
+	dials := r.failAll(10*time.Minute, true)
+	if most := 16 * len(many); dials > most {
+		t.Errorf("%d dials in ten minutes without a network, want %d at most: each address once a minute in the end", dials, most)
+	}
+	if r.has("done no source left") {
+		t.Fatal("gave up without a network")
+	}
+	dials = r.failAll(mostLocalPause+5*time.Second, false)
+	if dials < len(many) {
+		t.Errorf("%d dials in the minute after the network's return, want all %d", dials, len(many))
+	}
+}
+
+// failAll lets time pass while every dial fails at once, and counts them.
+func (r *rig) failAll(d time.Duration, local bool) (dials int) {
+	for end := r.now.Add(d); r.now.Before(end); r.tick(100 * time.Millisecond) {
+		for again := true; again; {
+			again = false
+			got := r.got
+			r.got = nil
+			for _, w := range got {
+				if at, ok := strings.CutPrefix(w, "dial "); ok {
+					dials, again = dials+1, true
+					r.handle(Event{Op: DialFailed, Addr: netip.MustParseAddrPort(at), Local: local})
+				} else {
+					r.keep = append(r.keep, w)
+				}
+			}
+		}
+	}
+	r.got, r.keep = append(r.keep, r.got...), nil
+	return dials
+}
+
+func TestAFamilyWithoutANetworkHoldsNobodyUp(t *testing.T) {
+	r := newRig(t, Config{HalfOpen: 1})
+	six := addrs("[2001:db8::1]:1", "[2001:db8::2]:1", "198.18.0.1:1", "198.18.0.2:1")
+	r.handle(Event{Op: Found, Addrs: six, Source: SourceTracker})
+	r.want("the first", "dial [2001:db8::1]:1")
+	r.handle(Event{Op: DialFailed, Addr: six[0], Local: true})
+	r.want("another family at once", "dial 198.18.0.1:1")
+	r.handle(Event{Op: DialFailed, Addr: six[2]})
+	r.want("and on", "dial 198.18.0.2:1")
+	r.handle(Event{Op: DialFailed, Addr: six[3]})
+	r.tick(firstLocalPause)
+	r.want("the other one a second later", "dial [2001:db8::1]:1")
+}
+
+func TestAnAddressThatOnlyShakesHandsBacksOff(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		stay   time.Duration
+		useful bool
+		want   time.Duration // pause after the third time
+	}{
+		{"gone at once", 0, false, 4 * firstPause},
+		{"stayed for a minute", time.Minute, false, firstPause},
+		{"sent a block", 0, true, firstPause},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Layout: layoutOf(t, 16*mib, mib)})
+			r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
+			for n := range 3 {
+				id := LinkID(n + 1)
+				rem := remote(1)
+				r.handle(Event{Op: Joined, Link: id, Remote: rem})
+				if tt.useful {
+					r.say(id, wire.HaveAll)
+					r.say(id, wire.Unchoke)
+					r.block(id, r.takeAsks()[n])
+					r.takeAsks()
+				}
+				r.tick(tt.stay)
+				r.handle(Event{Op: Left, Link: id})
+				r.forget()
+				if n < 2 {
+					r.tick(mostPause)
+					r.want("tried again", "dial "+addr(1).String())
+				}
+			}
+			r.tick(tt.want - 1)
+			r.want("too early", "")
+			r.tick(1)
+			r.want("due", "dial "+addr(1).String())
+		})
+	}
+}
+
+// A peer that we are connected to by another way is not dialed, and its address not held against it.
+func TestTheAddressOfAPeerWeHaveRests(t *testing.T) {
+	incoming := func(id LinkID) *Remote {
+		rem := fast(1)
+		rem.ID[0] = '!' // we are larger: what we open stays
+		rem.Outgoing, rem.Addr = false, netip.AddrPortFrom(addr(1).Addr(), 50_000+uint16(id))
+		return rem
+	}
+	outgoing := func() *Remote {
+		rem := fast(1)
+		rem.ID[0] = '!'
+		return rem
+	}
+	dial := "dial " + addr(1).String()
+
+	t.Run("it says where it listens", func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.handle(Event{Op: Joined, Link: 1, Remote: incoming(1)})
+		r.says(1, wire.ExtHandshake{P: addr(1).Port()})
+		r.forget()
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
+		r.tick(time.Hour)
+		r.want("we have it", "")
+		r.handle(Event{Op: Left, Link: 1})
+		r.tick(firstPause)
+		if !r.has(dial) {
+			t.Errorf("it is not dialed after it has left: %v", r.got)
+		}
+	})
+	t.Run("ours replaces its", func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
+		r.handle(Event{Op: Joined, Link: 1, Remote: incoming(1)})
+		r.handle(Event{Op: Joined, Link: 2, Remote: outgoing()})
+		r.forget()
+		r.tick(time.Hour)
+		r.want("we have it", "")
+		r.handle(Event{Op: Joined, Link: 3, Remote: incoming(3)})
+		r.want("ours stays", "3:drop already connected to this peer")
+		r.handle(Event{Op: Left, Link: 2})
+		r.tick(firstPause)
+		r.want("free again", dial)
+	})
+	t.Run("its replaces ours", func(t *testing.T) {
+		larger := func(rem *Remote) *Remote { rem.ID[0] = 'z'; return rem }
+		r := newRig(t, Config{})
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
+		r.handle(Event{Op: Joined, Link: 1, Remote: larger(outgoing())})
+		r.handle(Event{Op: Joined, Link: 2, Remote: larger(incoming(2))})
+		r.forget()
+		r.tick(time.Hour)
+		r.want("we have it", "")
+		r.handle(Event{Op: Left, Link: 2})
+		r.tick(firstPause)
+		r.want("free again", dial)
+	})
+	t.Run("ours is refused", func(t *testing.T) {
+		larger := func(rem *Remote) *Remote { rem.ID[0] = 'z'; return rem }
+		r := newRig(t, Config{})
+		r.handle(Event{Op: Joined, Link: 1, Remote: larger(incoming(1))})
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
+		r.handle(Event{Op: Joined, Link: 2, Remote: larger(outgoing())})
+		r.forget()
+		r.tick(time.Hour)
+		r.want("we have it", "")
+		r.handle(Event{Op: Left, Link: 1})
+		r.tick(firstPause)
+		r.want("free again", dial)
+	})
+}
+
+func TestAFullHouseIsNotHeldAgainstWhoComes(t *testing.T) {
+	r := newRig(t, Config{MaxPeers: 1})
+	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
+	r.join(2)
+	r.handle(Event{Op: Joined, Link: 1, Remote: remote(1)})
+	r.forget()
+	r.handle(Event{Op: Left, Link: 2})
+	r.tick(busyPause - 1)
+	r.want("later", "")
+	r.tick(1)
+	r.want("as if for the first time", "dial "+addr(1).String())
+	if n := r.c.dialing.book[addr(1)].failed; n != 0 {
+		t.Errorf("it has failed %d times", n)
+	}
+}
+
+// Closer peers come first, as BEP 40 has it, once somebody has told us our address; the user's own
+// come before all.
+func TestAddressesAreDialedByPriority(t *testing.T) {
+	r := newRig(t, Config{HalfOpen: 1, Ext: wire.ExtHandshake{P: 6881}})
+	r.handle(Event{Op: Joined, Link: 1, Remote: fast(1)})
+	self := netip.MustParseAddr("203.0.113.9")
+	r.says(1, wire.ExtHandshake{YourIP: netip.MustParseAddr("192.168.0.1")}) // private: not how others see us
+	r.says(1, wire.ExtHandshake{YourIP: self})
+	r.forget()
+	r.handle(Event{Op: Found, Addrs: addrs("198.18.9.9:9"), Source: SourceStatic})
+	several := addrs("198.18.2.2:2", "198.18.3.3:3", "198.18.4.4:4", "198.18.5.5:5")
+	r.handle(Event{Op: Found, Addrs: several, Source: SourceTracker})
+	r.want("the user's first", "dial 198.18.9.9:9")
+	slices.SortFunc(several, func(a, b netip.AddrPort) int {
+		us := netip.AddrPortFrom(self, 6881)
+		return cmp.Compare(wire.Priority(us, b), wire.Priority(us, a))
+	})
+	last := addrs("198.18.9.9:9")[0]
+	for _, at := range several {
+		r.handle(Event{Op: DialFailed, Addr: last})
+		r.want("the next in priority", "dial "+at.String())
+		last = at
+	}
+}
+
+func TestABannedAddressIsOutForGood(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		at, also string
+		also2    bool // the other address is banned, too
+	}{
+		{"every port of its address", "198.18.0.1:1", "198.18.0.1:2", true},
+		{"on loopback only its own", "127.0.0.1:1", "127.0.0.1:2", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Layout: layoutOf(t, 64*kib, 64*kib)})
+			rem := remote(1)
+			rem.Addr = netip.MustParseAddrPort(tt.at)
+			r.handle(Event{Op: Found, Addrs: []netip.AddrPort{rem.Addr}, Source: SourceStatic})
+			r.handle(Event{Op: Joined, Link: 1, Remote: rem})
+			r.say(1, wire.HaveAll)
+			r.say(1, wire.Unchoke)
+			for _, b := range r.takeAsks() {
+				r.block(1, b)
+			}
+			r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 0)})
+			r.forget()
+			r.handle(Event{Op: Left, Link: 1}) // the shell is late
+			other := remote(2)
+			other.Addr = netip.MustParseAddrPort(tt.also)
+			r.handle(Event{Op: Joined, Link: 2, Remote: other})
+			if got := r.has("2:drop address is banned"); got != tt.also2 {
+				t.Errorf("the other address is banned: %v, want %v", got, tt.also2)
+			}
+			rem.Outgoing = false
+			r.handle(Event{Op: Joined, Link: 3, Remote: rem})
+			r.forget()
+			r.tick(time.Hour)
+			r.want("never dialed again", "")
+		})
 	}
 }

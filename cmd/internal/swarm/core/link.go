@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"bittern/peer/rate"
@@ -81,7 +82,9 @@ const rateWindow = 4 * time.Second
 const maxPerIP = 3
 
 // joined admits a connection that has shaken hands, or drops it.
-func (c *Core) joined(id LinkID, r *Remote) {
+func (c *Core) joined(id LinkID, remote Remote) {
+	r := &remote
+	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port()) // one peer, one address
 	twin, err := c.admit(r)
 	if err != nil {
 		c.emit(Effect{Op: Drop, Link: id, Err: err})
@@ -89,7 +92,7 @@ func (c *Core) joined(id LinkID, r *Remote) {
 		return
 	}
 	l := &link{
-		id: id, remote: *r, joined: c.now,
+		id: id, remote: remote, joined: c.now,
 		choked: true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
 		asked: askQueue{answers: r.Fast},
 		down:  rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),

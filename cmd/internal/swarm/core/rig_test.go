@@ -16,11 +16,13 @@ import (
 // A rig drives one core by hand: the test is the shell and all the peers. Effects are written as
 // short words, so that a test reads like a log.
 type rig struct {
-	t    *testing.T
-	c    *Core
-	now  time.Time
-	got  []string      // effects since the last want
-	asks []piece.Block // requests we sent, of all links, in order
+	t     *testing.T
+	c     *Core
+	now   time.Time
+	got   []string       // effects since the last want
+	keep  []string       // set aside by failAll
+	count map[uint32]int // written blocks of each piece, of lie
+	asks  []piece.Block  // requests we sent, of all links, in order
 }
 
 const (
