@@ -19,7 +19,12 @@ type link struct {
 	held    bool // in Swarm.held
 }
 
-var errOutboxFull = errors.New("peer does not read what we send")
+var (
+	errOutboxFull = errors.New("peer does not read what we send")
+	// Only somebody who ignores the reqq that we announce can have so many (BEP 10): the core's queue
+	// is for blocks, of which it hands on few at a time, but single bytes pass it by the thousand.
+	errManyReads = errors.New("peer asks for too many small ranges")
+)
 
 // join starts a connection that has shaken hands.
 func (s *Swarm) join(now time.Time, o *opened) {
@@ -72,6 +77,10 @@ func (s *Swarm) batch(now time.Time, b *peer.Batch) {
 		s.releaseBlock()
 	}
 	if b.SentBytes > 0 {
+		if l := s.links[id]; l != nil {
+			l.reads.sent(b.SentBytes)
+			s.mark(l) // for what waits in its reads
+		}
 		s.handle(now, core.Event{Op: core.Sent, Link: id, N: b.SentBytes})
 	}
 	if b.Err != nil {

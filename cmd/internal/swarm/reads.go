@@ -11,17 +11,48 @@ import (
 const blockSize = piece.BlockSize
 
 // reads gathers the blocks that a link is to be sent, so that a run of them takes one read from the
-// disk and one write to the socket.
+// disk and one write to the socket, and counts the buffers that the link has in use.
 type reads struct {
-	runs []run // oldest first
+	runs    []run // waiting for a buffer, oldest first
+	reading int   // in the storage's hands
+	writing []int // in the writer's: how many bytes each is still to bring, oldest first
 }
 
-// A run is a contiguous range of one piece: requests of blockSize, of which the last may be
-// shorter, or one request of any length.
+// maxReads is how many buffers a link may have in use. The core counts bytes, and it would take a
+// peer only a few of them, asked for one by one and not read, to have all buffers wait for it.
+const maxReads = 32
+
+// room reports whether the link may have another buffer.
+func (r *reads) room() bool { return r.reading+len(r.writing) < maxReads }
+
+// read notes that a read of that many bytes went on to the writer.
+func (r *reads) read(bytes int) {
+	r.reading--
+	r.writing = append(r.writing, bytes)
+}
+
+// sent notes that the writer has done with so many bytes.
+func (r *reads) sent(bytes int) {
+	n := 0
+	for n < len(r.writing) && bytes >= r.writing[n] {
+		bytes -= r.writing[n]
+		n++
+	}
+	r.writing = append(r.writing[:0], r.writing[n:]...)
+	if len(r.writing) > 0 {
+		r.writing[0] -= bytes
+	}
+}
+
+// A run is a contiguous range of one piece: requests of one length, of which the last may be
+// shorter.
 type run struct {
 	first piece.Block
 	bytes int
 }
+
+// maxRun is how many requests share a run: as many blocks as a slab holds.
+const maxRun = slabSize / blockSize
 
 // add appends a block, to the last run where it continues that.
 func (r *reads) add(b piece.Block) {
@@ -32,22 +63,29 @@ func (r *reads) add(b piece.Block) {
 	r.runs = append(r.runs, run{first: b, bytes: int(b.Length)})
 }
 
-// takes reports whether b can follow in the same run, which is cut into blocks of the first one's
-// length again: peers may ask for any range.
+// takes reports whether b can follow in the same run. A run is cut again into requests of the first
+// one's length, so another one must not follow a shorter one: peers may ask for any range.
 func (r *run) takes(b piece.Block) bool {
+	each := int(r.first.Length)
 	return r.first.Piece == b.Piece && int(r.first.Begin)+r.bytes == int(b.Begin) &&
-		r.first.Length == blockSize && r.bytes%blockSize == 0 && b.Length <= blockSize &&
-		r.bytes+int(b.Length) <= slabSize
+		r.bytes%each == 0 && int(b.Length) <= each &&
+		r.bytes < maxRun*each && r.bytes+int(b.Length) <= slabSize
 }
 
-// read hands l's runs to the storage as far as there are buffers for them.
+// read hands l's runs to the storage as far as there are buffers for them. When it is the link's own
+// share that is used up, its next SentBytes go on; else readHeld does.
 func (s *Swarm) read(l *link) {
-	n := 0
+	n, held := 0, false
 	for _, r := range l.reads.runs {
-		buf := s.bufferFor(r.bytes)
-		if buf == nil {
+		if !l.reads.room() {
 			break
 		}
+		buf := s.bufferFor(r.bytes)
+		if buf == nil {
+			held = true
+			break
+		}
+		l.reads.reading++
 		s.cfg.Store.Read(storage.ReadJob{
 			Piece: int(r.first.Piece), Begin: int(r.first.Begin), Length: r.bytes, Buf: buf,
 			Tag: tag(l.id, int(r.first.Length)),
@@ -55,17 +93,17 @@ func (s *Swarm) read(l *link) {
 		n++
 	}
 	l.reads.runs = append(l.reads.runs[:0], l.reads.runs[n:]...)
-	if len(l.reads.runs) > 0 && !l.held {
+	if held && !l.held {
 		l.held = true
 		s.held = append(s.held, l)
 	}
 }
 
-// tag carries through the storage whom a read is for and how it is cut into blocks.
-func tag(id core.LinkID, block int) uint64 { return uint64(id)<<32 | uint64(block) }
+// tag carries through the storage whom a read is for and how long the requests in it are.
+func tag(id core.LinkID, each int) uint64 { return uint64(id)<<32 | uint64(each) }
 
 // untag is the inverse of tag.
-func untag(t uint64) (id core.LinkID, block int) { return core.LinkID(t >> 32), int(uint32(t)) }
+func untag(t uint64) (id core.LinkID, each int) { return core.LinkID(t >> 32), int(uint32(t)) }
 
 // bufferFor returns a buffer for n bytes, or nil if all are in use.
 func (s *Swarm) bufferFor(n int) *pool.Buffer {
@@ -96,7 +134,7 @@ func (s *Swarm) readHeld() {
 // sendRead hands what was read to the writer of the peer it is for.
 func (s *Swarm) sendRead(ev *storage.Event) {
 	buf := ev.Read.Buf.(*pool.Buffer)
-	id, block := untag(ev.Read.Tag)
+	id, each := untag(ev.Read.Tag)
 	l := s.links[id]
 	switch {
 	case ev.Err != nil:
@@ -105,17 +143,18 @@ func (s *Swarm) sendRead(ev *storage.Event) {
 	case l == nil:
 		buf.Release() // the core took its credit back when the link left
 	default:
-		l.send(outgoing(&ev.Read, buf, block))
+		l.reads.read(ev.Read.Length)
+		l.send(outgoing(&ev.Read, buf, each))
 	}
 	s.readHeld()
 }
 
-// outgoing cuts what was read into the blocks that were asked for.
-func outgoing(r *storage.ReadJob, buf *pool.Buffer, block int) peer.Outgoing {
+// outgoing cuts what was read into the blocks that were asked for, each of that many bytes.
+func outgoing(r *storage.ReadJob, buf *pool.Buffer, each int) peer.Outgoing {
 	parts := peer.PartBuffer()
-	for off := 0; off < r.Length; off += block {
+	for off := 0; off < r.Length; off += each {
 		parts = append(parts, peer.Part{
-			Index: uint32(r.Piece), Begin: uint32(r.Begin + off), Off: off, Len: min(block, r.Length-off),
+			Index: uint32(r.Piece), Begin: uint32(r.Begin + off), Off: off, Len: min(each, r.Length-off),
 		})
 	}
 	return peer.Outgoing{Slab: buf, Parts: parts}

@@ -256,7 +256,9 @@ func (s *Swarm) do(e *core.Effect) {
 		s.releaseBlock()
 	case core.ReadBlock:
 		if l := s.links[e.Link]; l != nil {
-			l.reads.add(e.Block)
+			if l.reads.add(e.Block); len(l.reads.runs) > core.MaxQueue {
+				l.conn.Close(errManyReads)
+			}
 			s.mark(l)
 		}
 	case core.Dial:

@@ -363,7 +363,7 @@ func testOddRequests(t *testing.T) {
 		left[b] = true
 	}
 	for len(left) > 0 {
-		m, data := r.awaitBlock()
+		m, data := r.await(wire.Piece)
 		b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: uint32(len(data))}
 		if !left[b] {
 			t.Fatalf("%v came, which was not asked for", b)
@@ -377,10 +377,48 @@ func testOddRequests(t *testing.T) {
 	a.stop()
 }
 
-// awaitBlock reads until a block comes, of any length.
-func (r *raw) awaitBlock() (wire.Message, []byte) {
-	r.t.Helper()
-	return r.await(wire.Piece)
+// TestCrumbs has peers ask for single bytes, and read nothing, beside an honest download.
+func TestCrumbs(t *testing.T) { synctest.Test(t, testCrumbs) }
+
+func testCrumbs(t *testing.T) {
+	net, o := simnet.New(1), newTorrent(t, 4*mib, 256*kib)
+	net.SetHost(host(1).Addr(), simnet.Host{Up: 4 * mib, Delay: 10 * time.Millisecond})
+	a := seed(t, net, o, 1).start()
+	var hogs []*raw
+	for n := 10; n < 15; n++ {
+		net.SetHost(host(n).Addr(), simnet.Host{Buffer: 500})
+		r := shake(t, net, o, n, 1, false)
+		r.send(wire.Message{ID: wire.Interested})
+		r.await(wire.Unchoke)
+		for i := range uint32(250) {
+			r.send(ask(wire.Request, piece.Block{Piece: uint32(n), Begin: 2 * i, Length: 1}))
+		}
+		hogs = append(hogs, r)
+	}
+	time.Sleep(time.Second)
+	if n := a.s.small.Outstanding(); n == 0 {
+		t.Error("the test is pointless: nothing waits for the greedy")
+	}
+	net.SetHost(host(9).Addr(), simnet.Host{Buffer: 500})
+	r := shake(t, net, o, 9, 1, false)
+	r.send(wire.Message{ID: wire.Interested})
+	r.await(wire.Unchoke)
+	for i := range uint32(600) { // more than we have announced to queue
+		r.send(ask(wire.Request, piece.Block{Piece: 9, Begin: 2 * i, Length: 1}))
+	}
+	r.untilEOF()
+	begin := time.Now()
+	(&node{t: t, net: net, o: o, n: 2}).start(1).complete()
+	if d := time.Since(begin); d > 15*time.Second {
+		t.Errorf("the honest download took %v", d)
+	}
+	a.stop()
+	if n := a.logged("peer left", "10.0.0.9", errManyReads.Error()); n != 1 {
+		t.Errorf("%d lines say why the greediest is gone:\n%s", n, &a.log)
+	}
+	for _, r := range hogs {
+		r.untilEOF()
+	}
 }
 
 // TestHeld has reads wait for buffers that only a leaving peer gives back.
@@ -395,7 +433,7 @@ func testHeld(t *testing.T) {
 		r.await(wire.Unchoke)
 	}
 	var lent []interface{ Release() }
-	for b := a.s.small.TryGet(); b != nil; b = a.s.small.TryGet() {
+	for b := a.s.bufferFor(1); b != nil; b = a.s.bufferFor(1) {
 		lent = append(lent, b)
 	}
 	want := o.layout.BlockAt(2, 3)
