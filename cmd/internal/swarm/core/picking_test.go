@@ -165,3 +165,21 @@ func TestTheRampEndsWhenTheLinkIsFull(t *testing.T) {
 		t.Errorf("window %d, want the %d blocks of one second", w.size, want)
 	}
 }
+
+// A slow peer is not given more and more only because it has not shown its limit yet.
+func TestTheRampEndsWhereRoundsAreLong(t *testing.T) {
+	w := newWindow()
+	now := epoch
+	const perBlock = time.Second / 8 // 128 KiB/s
+	w.ask(now, w.size)
+	most := 0
+	for range 2 * firstWindow {
+		now = now.Add(perBlock)
+		w.answer(now)
+		w.ask(now, 1)
+		most = max(most, w.size)
+	}
+	if w.ramp || most > firstWindow+8 {
+		t.Errorf("ramp %v, window up to %d blocks; want an end, %d at most", w.ramp, most, firstWindow+8)
+	}
+}

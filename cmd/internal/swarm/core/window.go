@@ -11,7 +11,8 @@ import (
 // while we wait for a round trip. It follows bandwidth times delay without measuring the delay:
 // a round ends when the block that was asked for last at its beginning has come, and in the ramp
 // the window grows by one block for every block that comes, so it doubles every round. The ramp
-// ends when three rounds brought no more throughput (as BBR leaves its start-up). From then on the
+// ends when three rounds brought no more throughput (as BBR leaves its start-up), or when a round has
+// taken longer than [horizon], so that the queue at a slow peer does not grow. From then on the
 // window holds what the peer sends in [horizon]: long enough for the longest round trip in use
 // and for peers that upload in pulses of half a second, short enough that a slow peer does not sit
 // on blocks which others could bring.
@@ -56,14 +57,18 @@ func (w *window) begin(now time.Time, n int) {
 // answer notes one block received at now.
 func (w *window) answer(now time.Time) {
 	w.answered++
-	if w.ramp {
+	took := now.Sub(w.roundStart)
+	if w.ramp && took <= horizon {
 		w.size = min(w.size+1, mostWindow)
 	}
 	if w.answered < w.roundEnd {
 		return
 	}
-	if took := now.Sub(w.roundStart).Seconds(); took > 0 && w.ramp {
-		w.judge(float64(w.answered-w.roundFrom) / took)
+	switch {
+	case took > horizon: // it holds that much already: what it waits for is itself
+		w.ramp = false
+	case took > 0 && w.ramp:
+		w.judge(float64(w.answered-w.roundFrom) / took.Seconds())
 	}
 	w.begin(now, 0)
 }
