@@ -20,7 +20,7 @@ type Inbox struct {
 	last core.Snapshot // valid once done is closed
 }
 
-// A message is one of these; the others are nil. Who receives it owns what it refers to.
+// A message is one of these; the others are nil. Whoever receives it owns what it refers to.
 type message struct {
 	batch  *peer.Batch
 	store  *storage.Event // from storeEvents
@@ -28,6 +28,8 @@ type message struct {
 	ask    chan<- core.Snapshot // of one slot
 	event  *core.Event
 	bug    *PanicError
+
+	taken chan struct{} // with batch: closed when it has been handled; may be nil
 }
 
 // An opened is a connection that has shaken hands.
@@ -36,8 +38,7 @@ type opened struct {
 	remote peer.Remote
 }
 
-// inboxSize is how many messages wait. A batch may hold more than 128 KiB of one extended message,
-// which no pool bounds but this queue.
+// inboxSize is how many messages wait.
 const inboxSize = 64
 
 // storeEvents keeps events for reuse: with small pieces there is one for every block.

@@ -160,3 +160,37 @@ func TestSnapshotBefore(t *testing.T) {
 		d.stop()
 	})
 }
+
+// TestLargeBatches checks that a connection has one large batch on the way at a time, and no more
+// after the end.
+func TestLargeBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newIdle(t)
+		var ended sync.WaitGroup
+		d.s.wg.Add(1)
+		ended.Go(func() {
+			for i := range 5 {
+				b := &peer.Batch{Conn: &peer.Conn{ID: 99}}
+				b.Msgs = append(b.Msgs, peer.Received{Message: wire.Message{ID: wire.Extended, ExtID: 9, Payload: make([]byte, 128*kib)}})
+				if i == 4 {
+					b.Err = peer.ErrClosed
+				}
+				d.s.deliver(b)
+			}
+		})
+		synctest.Wait()
+		if n := len(d.s.in.c); n != 1 {
+			t.Errorf("%d large batches are on the way, want 1", n)
+		}
+		m := <-d.s.in.c
+		m.discard()
+		close(m.taken)
+		synctest.Wait()
+		if n := len(d.s.in.c); n != 1 {
+			t.Errorf("%d large batches are on the way after one was taken, want 1", n)
+		}
+		d.start()
+		d.stop()
+		ended.Wait()
+	})
+}

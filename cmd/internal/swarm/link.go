@@ -52,12 +52,38 @@ type peerID [20]byte
 // LogValue returns the first eight bytes (BEP 20); handlers quote what is not fit to print.
 func (id peerID) LogValue() slog.Value { return slog.StringValue(string(id[:8])) }
 
-// deliver passes on what a connection has for us.
+// deliver passes on what a connection has for us. What is large and in no buffer of a pool it waits for
+// the loop to handle, so that one peer has no more than one such batch in memory: it could send
+// extended messages faster than they are parsed.
 func (s *Swarm) deliver(b *peer.Batch) {
 	if b.Err != nil {
 		defer s.wg.Done()
 	}
-	s.in.post(message{batch: b})
+	m := message{batch: b}
+	if payload(b) > largePayload {
+		m.taken = make(chan struct{})
+	}
+	if !s.in.send(m) {
+		m.discard()
+		return
+	}
+	if m.taken != nil {
+		select {
+		case <-m.taken:
+		case <-s.in.done:
+		}
+	}
+}
+
+// largePayload is more than all but the largest bitfields and extension handshakes have, in bytes.
+const largePayload = 32 << 10
+
+// payload returns the bytes of a batch that no pool counts.
+func payload(b *peer.Batch) (n int) {
+	for i := range b.Msgs {
+		n += len(b.Msgs[i].Payload)
+	}
+	return n
 }
 
 // batch handles what a connection has delivered, of a link that may be gone already.

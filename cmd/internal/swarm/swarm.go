@@ -201,6 +201,9 @@ func (s *Swarm) take(now time.Time, m message) {
 	switch {
 	case m.batch != nil:
 		s.batch(now, m.batch)
+		if m.taken != nil {
+			close(m.taken)
+		}
 	case m.store != nil:
 		s.stored(now, m.store)
 	case m.opened != nil:
