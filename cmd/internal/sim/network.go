@@ -14,9 +14,9 @@ const (
 	// how much content it takes, both in bytes.
 	header, segment = 52, 1448
 
-	// window is how many bytes of one direction of a connection may be on the way at once, as TCP
-	// has them.
-	window = 1 << 20
+	// leastWindow is how many bytes of one direction of a connection may be on the way at once, as
+	// TCP has them, where twice bandwidth times delay is not more.
+	leastWindow = 1 << 20
 
 	// dialTimeout is when a dial to nobody is given up, and silence when a connection whose other end
 	// has vanished is.
@@ -38,6 +38,7 @@ type end struct {
 	other *end
 	id    core.LinkID
 	delay time.Duration // one way
+	limit int           // bytes that may be on the way
 	live  bool          // the node's core has been told of it, and not been told or said that it is over
 
 	queue  []item
@@ -88,11 +89,18 @@ func (w *world) dial(from *node, addr netip.AddrPort) {
 		}
 		c := &conn{}
 		a, b := &c.ends[0], &c.ends[1]
-		*a = end{conn: c, node: from, other: b, delay: d}
-		*b = end{conn: c, node: to, other: a, delay: d}
+		*a = end{conn: c, node: from, other: b, delay: d, limit: limit(from, to)}
+		*b = end{conn: c, node: to, other: a, delay: d, limit: limit(to, from)}
 		w.after(d, func() { a.join(addr, true) })
 		b.join(netip.AddrPortFrom(from.addr.Addr(), 50000), false)
 	})
+}
+
+// limit returns how many bytes may be on the way between two nodes.
+func limit(from, to *node) int {
+	rate := float64(min(from.peer.Up, to.peer.Down))
+	trip := 2 * (from.peer.Delay + to.peer.Delay)
+	return max(leastWindow, int(2*rate*trip.Seconds()))
 }
 
 // join tells a node of a connection.
@@ -134,7 +142,7 @@ func (w *world) sizeOf(m wire.Message) int {
 
 // list lets the end take part in the turns of its uplink if it has something to send.
 func (e *end) list() {
-	if e.listed || e.unsent == len(e.queue) || e.onWay >= window {
+	if e.listed || e.unsent == len(e.queue) || e.onWay >= e.limit {
 		return
 	}
 	e.listed = true

@@ -58,14 +58,14 @@ func bound(s Scenario) time.Duration {
 }
 
 func TestAFlashCrowdCompletes(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		s := FlashCrowd(10, seed)
 		r := play(t, s)
 		efficiency := bound(s).Seconds() / r.Last().Seconds()
 		copies := float64(r.Peers[0].Sent) / float64(s.Size)
 		t.Logf("seed %d: last done after %v, efficiency %.2f, %.2f copies from the seed", seed, r.Last(), efficiency, copies)
-		if efficiency < 0.5 {
-			t.Errorf("seed %d: efficiency %.2f, want 0.5 at least", seed, efficiency)
+		if efficiency < 0.7 {
+			t.Errorf("seed %d: efficiency %.2f, want 0.7 at least", seed, efficiency)
 		}
 		var received, wasted int64
 		for _, p := range r.Peers {
@@ -85,20 +85,25 @@ func TestLinesLimit(t *testing.T) {
 		name     string
 		up, down int64
 		seeds    int
-		rate     int64 // of the narrowest
+		delay    time.Duration // round trip
+		rate     int64         // of the narrowest
+		size     int64
 	}{
-		{"the uplink of one seed", mib, 8 * mib, 1, mib},
-		{"the uplinks of four seeds", mib, 16 * mib, 4, 4 * mib},
-		{"the downlink of the leecher", 2 * mib, mib, 4, mib},
+		{"the uplink of one seed", mib, 8 * mib, 1, 80 * time.Millisecond, mib, 32 * mib},
+		{"the uplinks of four seeds", mib, 16 * mib, 4, 80 * time.Millisecond, 4 * mib, 32 * mib},
+		{"the downlink of the leecher", 2 * mib, mib, 4, 80 * time.Millisecond, mib, 32 * mib},
+		{"100 Mbit/s at 100 ms", 12_500_000, 12_500_000, 1, 100 * time.Millisecond, 12_500_000, 256 * mib},
+		{"100 Mbit/s at 200 ms", 12_500_000, 12_500_000, 1, 200 * time.Millisecond, 12_500_000, 256 * mib},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := Scenario{Seed: 1, Size: 32 * mib, PieceLength: 256 * kib}
+			s := Scenario{Seed: 1, Size: tt.size, PieceLength: 256 * kib}
 			for range tt.seeds {
-				s.Peers = append(s.Peers, Peer{Seed: true, Up: tt.up, Down: mib, Delay: 20 * time.Millisecond})
+				s.Peers = append(s.Peers, Peer{Seed: true, Up: tt.up, Down: mib, Delay: tt.delay / 4})
 			}
-			s.Peers = append(s.Peers, Peer{Up: mib, Down: tt.down, Delay: 20 * time.Millisecond})
+			s.Peers = append(s.Peers, Peer{Up: mib, Down: tt.down, Delay: tt.delay / 4})
 			r := play(t, s)
 			ideal := float64(s.Size) / float64(tt.rate)
+			t.Logf("use of the line %.3f", ideal/r.Last().Seconds())
 			if got := r.Last().Seconds(); got < ideal || got > 1.15*ideal {
 				t.Errorf("took %.2f s, want %.2f and little more", got, ideal)
 			}
@@ -232,7 +237,7 @@ func TestPeersMayVanish(t *testing.T) {
 
 func TestFreeRidersGetLess(t *testing.T) {
 	const riders, others = 4, 20
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		s := small(riders+others, seed)
 		for n := range s.Peers {
 			s.Peers[n].Up = 32 * kib // so that it takes many rounds of choking
