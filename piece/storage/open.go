@@ -314,7 +314,7 @@ func (r *recovery) settleConflicts() error {
 		case r.cfg.Overwrite:
 			r.found[i].adopt = r.found[i].adopt || bad
 		case own:
-			return &ConflictError{r.cfg.path(f.Path), "its content differs"}
+			return &ConflictError{r.cfg.path(f.Path), "its content differs", true}
 		}
 	}
 	return nil

@@ -137,7 +137,10 @@ type Stats struct {
 // A ConflictError says that something in the way is not this torrent's. Nothing was changed,
 // unless it comes in a Fault: then it is a file whose bytes could only be judged by what was
 // downloaded meanwhile.
-type ConflictError struct{ Path, Reason string }
+type ConflictError struct {
+	Path, Reason string
+	Adoptable    bool // it is a file, which [Config.Overwrite] would adopt
+}
 
 func (e *ConflictError) Error() string { return "storage: " + e.Path + " is in the way: " + e.Reason }
 

@@ -285,7 +285,7 @@ func (s *Store) comparePart(p int, c *cut) error {
 			return err
 		}
 		if !bytes.Equal(ours[:n], theirs[:n]) {
-			return &ConflictError{s.cfg.path(s.cfg.Files[c.file].Path), "its content differs"}
+			return &ConflictError{s.cfg.path(s.cfg.Files[c.file].Path), "its content differs", true}
 		}
 	}
 	return nil

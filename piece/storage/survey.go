@@ -73,9 +73,9 @@ func (v *survey) inspect(dir string) folder {
 	case err != nil:
 		return folder{err: v.tab.cfg.pathError("lstat", dir, err)}
 	case info.Mode()&fs.ModeSymlink != 0:
-		return folder{err: &ConflictError{full, "a symbolic link"}}
+		return folder{err: &ConflictError{full, "a symbolic link", false}}
 	case !info.IsDir():
-		return folder{err: &ConflictError{full, "not a folder"}}
+		return folder{err: &ConflictError{full, "not a folder", false}}
 	}
 	v.tab.folders[dir] = true
 	return folder{exists: true}
@@ -94,11 +94,11 @@ func (v *survey) file(name string) (fs.FileInfo, error) {
 	case err != nil:
 		return nil, v.tab.cfg.pathError("lstat", name, err)
 	case info.Mode()&fs.ModeSymlink != 0:
-		return nil, &ConflictError{full, "a symbolic link"}
+		return nil, &ConflictError{full, "a symbolic link", false}
 	case info.IsDir():
-		return nil, &ConflictError{full, "a folder"}
+		return nil, &ConflictError{full, "a folder", false}
 	case !info.Mode().IsRegular():
-		return nil, &ConflictError{full, "not a regular file"}
+		return nil, &ConflictError{full, "not a regular file", false}
 	}
 	return info, nil
 }
@@ -176,7 +176,7 @@ func (v *survey) lookWanted(f *File) (finding, error) {
 	differs := final != nil && final.Size() != f.Length
 	switch {
 	case differs && !v.tab.cfg.Overwrite:
-		return finding{}, &ConflictError{v.tab.cfg.path(f.Path), "its size differs"}
+		return finding{}, &ConflictError{v.tab.cfg.path(f.Path), "its size differs", true}
 	case part != nil && (final == nil || v.tab.cfg.Overwrite):
 		return finding{stamp: stampOf(atPart, part), replace: final != nil}, nil
 	case final != nil:

@@ -201,7 +201,7 @@ func (t *table) makeFolders(dir string) error {
 	if errors.Is(err, fs.ErrExist) {
 		var info fs.FileInfo
 		if info, err = t.lstat(dir); err == nil && !info.IsDir() {
-			return &ConflictError{t.cfg.path(dir), "not a folder"}
+			return &ConflictError{t.cfg.path(dir), "not a folder", false}
 		}
 	}
 	if err != nil {
@@ -392,7 +392,7 @@ func (t *table) rename(file int) error {
 	_, err := t.lstat(to)
 	switch {
 	case err == nil && !replace:
-		return &ConflictError{t.cfg.path(to), "it appeared during the download"}
+		return &ConflictError{t.cfg.path(to), "it appeared during the download", false}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return t.cfg.pathError("lstat", to, err)
 	}

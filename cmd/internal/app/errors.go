@@ -89,6 +89,8 @@ func (e SignalError) Error() string {
 		return "interrupted"
 	case syscall.SIGTERM:
 		return "terminated"
+	case syscall.SIGHUP:
+		return "hung up"
 	}
 	return fmt.Sprintf("stopped by signal %v", e.Sig)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,7 +144,7 @@ func (g *getting) tellOnce() {
 				s := g.inbox.Snapshot()
 				e.Downloaded, e.Uploaded, e.Wasted = s.Received, s.Uploaded, s.Wasted
 			}
-			g.d.Emit(e)
+			g.told = resultError(g.d.Emit(e))
 			return
 		}
 		g.told = g.d.result([]byte(g.path + "\n"))
@@ -168,7 +169,9 @@ func choose(t *metainfo.Torrent, sel, exclude string) ([]bool, error) {
 		}
 		named, err := metainfo.Select(t.Files, l.list)
 		if err != nil {
-			return nil, &Error{Class: ClassUsage, What: l.flag, Err: err, Hint: "--list shows the files"}
+			// The package's own prefix tells a user nothing.
+			reason := errors.New(strings.TrimPrefix(err.Error(), "metainfo: "))
+			return nil, &Error{Class: ClassUsage, What: l.flag, Err: reason, Hint: "--list shows the files"}
 		}
 		for i := range wanted {
 			wanted[i] = wanted[i] && named[i] == l.keep

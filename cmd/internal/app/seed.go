@@ -51,8 +51,8 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 	wg.Wait()
 	if err == nil {
 		s := x.inbox.Snapshot()
-		d.Emit(ui.Complete{Path: filepath.Join(cfg.Dir, filepath.FromSlash(cfg.Name)), Seconds: time.Since(started).Seconds(),
-			Downloaded: s.Received, Uploaded: s.Uploaded, Wasted: s.Wasted})
+		err = resultError(d.Emit(ui.Complete{Path: filepath.Join(cfg.Dir, filepath.FromSlash(cfg.Name)), Seconds: time.Since(started).Seconds(),
+			Downloaded: s.Received, Uploaded: s.Uploaded, Wasted: s.Wasted}))
 	}
 	return err
 }
@@ -192,10 +192,9 @@ func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), er
 // announce prints how to reach us.
 func (z *seeding) announce(url string) error {
 	if z.o.JSON {
-		z.d.Emit(ui.Seeding{
+		return resultError(z.d.Emit(ui.Seeding{
 			Infohash: fmt.Sprintf("%x", z.t.InfoHash), Magnet: z.t.Magnet(), TrackerURL: url, Port: int(z.port()),
-		})
-		return nil
+		}))
 	}
 	return z.d.result([]byte(z.t.Magnet() + "\n"))
 }

@@ -34,6 +34,9 @@ func readSource(ctx context.Context, source string, in io.Reader) ([]byte, error
 	case hashSource:
 		return nil, &Error{Class: ClassBadInput, What: "a bare info-hash is not supported yet",
 			Hint: "give a .torrent file or its URL; a file of that name as ./" + source}
+	case otherSource:
+		return nil, &Error{Class: ClassBadInput, What: "cannot fetch " + withoutSecrets(source),
+			Err: errors.New("only http and https URLs are understood")}
 	case urlSource:
 		data, err := fetch(ctx, source)
 		if err != nil {
@@ -63,6 +66,7 @@ const (
 	urlSource
 	magnetSource
 	hashSource
+	otherSource // a URL of another scheme
 )
 
 // kindOf tells the kinds of source apart by their form alone, so that one command line means the same
@@ -78,6 +82,8 @@ func kindOf(source string) sourceKind {
 		return urlSource
 	case isInfoHash(source):
 		return hashSource
+	case strings.Contains(source, "://"):
+		return otherSource
 	}
 	return pathSource
 }

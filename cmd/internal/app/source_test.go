@@ -21,9 +21,9 @@ func TestKindOf(t *testing.T) {
 		source string
 		want   sourceKind
 	}{
-		{"x.torrent", pathSource}, {"/a/b", pathSource}, {"-x", pathSource}, {"ftp://a/b", pathSource}, {"httpx:y", pathSource},
+		{"x.torrent", pathSource}, {"/a/b", pathSource}, {"-x", pathSource}, {"httpx:y", pathSource},
 		{"", pathSource}, {"a:b", pathSource}, {"http", pathSource}, {"./magnet:x", pathSource},
-		{"-", stdinSource},
+		{"-", stdinSource}, {"ftp://a/b", otherSource}, {"file:///etc/passwd", otherSource},
 		{"http://a/b", urlSource}, {"HTTPS://A/B", urlSource},
 		{"magnet:?xt=urn:btih:x", magnetSource}, {"MAGNET:?x", magnetSource},
 		{strings.Repeat("aB", 20), hashSource}, {strings.Repeat("a2", 16), hashSource}, {strings.Repeat("A7", 16), hashSource},

@@ -109,8 +109,11 @@ func storageError(err error) error {
 		return err
 	}
 	if c, ok := errors.AsType[*storage.ConflictError](err); ok {
-		return &Error{Class: ClassConflict, What: printable(c.Path) + " is in the way", Err: errors.New(c.Reason),
-			Hint: "--overwrite keeps what is good of it and fetches the rest"}
+		e := &Error{Class: ClassConflict, What: printable(c.Path) + " is in the way", Err: errors.New(c.Reason)}
+		if c.Adoptable {
+			e.Hint = "--overwrite keeps what is good of it and fetches the rest"
+		}
+		return e
 	}
 	if l, ok := errors.AsType[*storage.LockedError](err); ok {
 		return &Error{Class: ClassOther, What: "cannot use " + printable(l.Path), Err: errors.New("another process is working on the same content")}

@@ -6,10 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"bittern/cmd/internal/discover"
@@ -65,6 +68,9 @@ func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.
 		p, err := discover.ParsePeer(s)
 		if err != nil {
 			return nil, &Error{Class: ClassUsage, Err: err}
+		}
+		if ip, err := netip.ParseAddr(p.Host); err == nil && !x.policy.Allows(ip) {
+			return nil, &Error{Class: ClassUsage, What: "cannot connect to " + p.String(), Err: errors.New("its address family is left out")}
 		}
 		peers = append(peers, p)
 	}
@@ -124,11 +130,33 @@ func (x *transfer) open(ctx context.Context, cfg storage.Config, maxTime time.Du
 		x.toCheck.Store(total)
 	}
 	store, err := storage.Open(ctx, cfg)
+	if err != nil && !cfg.ReadOnly && unwritable(err) {
+		store, err = openComplete(ctx, cfg, err)
+	}
 	if err != nil {
 		return storageError(err)
 	}
 	x.store = store
 	return nil
+}
+
+// unwritable reports whether an error says that a folder cannot be written to.
+func unwritable(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
+}
+
+// openComplete opens content that is complete where nothing can be written, which nothing needs to be.
+// Of anything else err is said.
+func openComplete(ctx context.Context, cfg storage.Config, err error) (*storage.Store, error) {
+	cfg.ReadOnly = true
+	store, rerr := storage.Open(ctx, cfg)
+	switch {
+	case rerr != nil:
+		return nil, err
+	case !store.Complete():
+		return nil, errors.Join(err, store.Close(ctx))
+	}
+	return store, nil
 }
 
 // piecesOf returns the pieces that hold a byte of a wanted file; nil means all.

@@ -157,10 +157,14 @@ func incomplete(t *metainfo.Torrent, rep storage.Report) error {
 			parts = append(parts, fmt.Sprintf("%d %s", n, st))
 		}
 	}
+	hint := "bittern get fetches what is missing"
+	if counts[storage.Corrupt]+counts[storage.Short]+counts[storage.Long] > 0 {
+		hint = "bittern get --overwrite fetches what is wrong" // without it such files are in the way
+	}
 	return &Error{
 		Class: ClassCorrupt,
 		What:  printable(t.Root) + " is not complete",
-		Err:   fmt.Errorf("of %d files %s", real, strings.Join(parts, ", ")),
-		Hint:  "bittern get fetches what is missing",
+		Err:   fmt.Errorf("of %s %s", plural(real, "file"), strings.Join(parts, ", ")),
+		Hint:  hint,
 	}
 }

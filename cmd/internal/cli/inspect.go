@@ -39,7 +39,7 @@ func newVerify(e env) *cobra.Command {
 			return app.Verify(cmd.Context(), e.Streams, o)
 		},
 	}
-	cmd.Flags().StringVarP(&o.Dir, "dir", "d", ".", "the content is in `DIR`")
+	cmd.Flags().VarP(into(&o.Dir, "DIR", ".", notEmpty), "dir", "d", "the content is here")
 	bindShown(cmd, &o.Shown, "print one JSON object")
 	bindProgress(cmd, &o.Shown)
 	completeDir(cmd, "dir")

@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,13 +42,32 @@ func Main(args []string) int {
 	defer end(nil)
 	signals := make(chan os.Signal, 2) // our own channel: the exit code tells SIGINT from SIGTERM
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
-		sig := <-signals
-		end(app.SignalError{Sig: sig})
-		signal.Stop(signals) // a second Ctrl-C kills at once
+		endOnSignal(signals, end)
+		signal.Stop(signals) // the next one kills at once
 	}()
 	e := ownEnv()
 	return runRoot(ctx, e, newRoot(e), args)
+}
+
+// oneSignal is the time within which two signals are one: timeout(1) sends its own to the process and
+// then to the group, and so to the process again.
+const oneSignal = 500 * time.Millisecond
+
+// endOnSignal calls end with the first signal and returns once the next one would be another.
+func endOnSignal(signals <-chan os.Signal, end context.CancelCauseFunc) {
+	end(app.SignalError{Sig: <-signals})
+	again := time.After(oneSignal)
+	for {
+		select {
+		case <-signals:
+		case <-again:
+			return
+		}
+	}
 }
 
 // runRoot executes one command line and reports how it failed: in one line on stderr, unless -qq.
@@ -122,7 +142,7 @@ func newRoot(e env) *cobra.Command {
 			"a flag that may be repeated takes values separated by blanks.\n\n" +
 			"Exit codes: 0 complete; 1 any other failure; 2 wrong usage; 3 bad input, not a torrent; 4 no\n" +
 			"peer; 5 too slow; 6 disk; 7 a file in the way; 8 verify: missing or corrupt content; 9 network\n" +
-			"set-up; 70 a bug; 130 and 143 SIGINT and SIGTERM.",
+			"set-up; 70 a bug; 129, 130 and 143 SIGHUP, SIGINT and SIGTERM.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,

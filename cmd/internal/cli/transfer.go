@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -19,7 +20,7 @@ const defaultTracker = ":6969"
 
 // newGet is `bittern get`; get does the work.
 func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error) *cobra.Command {
-	var o app.GetOptions
+	o := app.GetOptions{Dir: "."}
 	cmd := &cobra.Command{
 		Use:   "get SOURCE",
 		Short: "Download one torrent and exit when it is complete",
@@ -39,10 +40,10 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.Dir, "dir", "d", ".", "put the content into `DIR`")
+	f.VarP(into(&o.Dir, "DIR", ".", notEmpty), "dir", "d", "put the content here")
 	f.StringVarP(&o.Output, "output", "o", "", "rename the file or root folder to `NAME`")
-	f.StringVarP(&o.Select, "select", "s", "", "download only these files: `LIST` of numbers, ranges, globs (1,3-5,*.flac)")
-	f.StringVarP(&o.Exclude, "exclude", "x", "", "do not download these files: a `LIST` like that of --select")
+	f.VarP(joined(&o.Select, "LIST"), "select", "s", "download only these files: numbers, ranges, globs (1,3-5,*.flac)")
+	f.VarP(joined(&o.Exclude, "LIST"), "exclude", "x", "do not download these files: a list like that of --select")
 	f.BoolVarP(&o.List, "list", "l", false, "list the files and exit")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "adopt files in the way: keep their good pieces, fetch the rest")
 	f.BoolVar(&o.Sequential, "sequential", false, "download the pieces in order")
@@ -60,7 +61,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 
 // newSeed is `bittern seed`; seed does the work.
 func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) error) *cobra.Command {
-	var o app.SeedOptions
+	o := app.SeedOptions{Dir: "."}
 	cmd := &cobra.Command{
 		Use:   "seed SOURCE|PATH",
 		Short: "Serve what is there to others",
@@ -71,11 +72,16 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 		Args: one("SOURCE or PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Source = args[0]
+			for _, name := range []string{"seed-time", "seed-ratio"} {
+				if cmd.Flags().Changed(name) && o.SeedUntil == (app.SeedUntil{}) {
+					return usage(cmd.CommandPath(), fmt.Errorf("--%s 0: there is nothing to do", name))
+				}
+			}
 			return seed(cmd.Context(), e.Streams, o)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.Dir, "dir", "d", ".", "the content is in `DIR`")
+	f.VarP(into(&o.Dir, "DIR", ".", notEmpty), "dir", "d", "the content is here")
 	f.StringVarP(&o.Output, "output", "o", "", "the file or root folder there is called `NAME`")
 	f.Var(into(&o.ServeTracker, "[ADDR]", "", parseListen), "serve-tracker",
 		"run a tracker (HTTP and UDP) on this address, "+defaultTracker+" if none is given")

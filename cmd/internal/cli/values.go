@@ -43,6 +43,30 @@ func into[T any](to *T, kind, text string, parse func(string) (T, error)) *value
 	}}
 }
 
+// joined makes a value that gathers lists with commas: the flag may be given again.
+func joined(to *string, kind string) *value {
+	v := &value{kind: kind}
+	v.parse = func(s string) error {
+		if _, err := notEmpty(s); err != nil {
+			return err
+		}
+		if *to != "" {
+			s = *to + "," + s
+		}
+		*to = s
+		return nil
+	}
+	return v
+}
+
+// notEmpty takes any text but none, which is mostly an unset variable of a script.
+func notEmpty(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("it is empty")
+	}
+	return s, nil
+}
+
 // parseSize reads bytes: a number with an optional K, M, G or T (powers of 1024), optionally
 // followed by iB or B, in any case: "16K", "1.5MiB", "300 kB".
 func parseSize(s string) (int64, error) {

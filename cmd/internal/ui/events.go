@@ -89,16 +89,17 @@ func progressOf(s Snapshot) Event {
 	}
 }
 
-// Emit writes an event to Out, if events were asked for. An Out that fails is a reader that has gone
-// away, which ends nothing.
-func (d *Display) Emit(e Event) {
+// Emit writes an event to Out, if events were asked for. An Out that fails need not end a command: the
+// reader may have gone away.
+func (d *Display) Emit(e Event) error {
 	if !d.cfg.JSON {
-		return
+		return nil
 	}
 	line := eventLine(e, time.Now())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, _ = d.cfg.Out.Write(line)
+	_, err := d.cfg.Out.Write(line)
+	return err
 }
 
 // eventLine is {"event":...,"time":...} with the fields of e behind.
