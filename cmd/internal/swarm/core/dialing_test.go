@@ -443,3 +443,39 @@ func TestABannedAddressIsOutForGood(t *testing.T) {
 		})
 	}
 }
+
+// A thousand connections come in: there is place for eighty, and those who take one for nothing lose
+// it to those who come later.
+func TestACrowdAtTheDoor(t *testing.T) {
+	r := newRig(t, Config{})
+	come := func(id LinkID) {
+		rem := remote(id)
+		rem.Outgoing = false
+		r.handle(Event{Op: Joined, Link: id, Remote: rem})
+	}
+	for id := LinkID(1); id <= 1000; id++ {
+		come(id)
+	}
+	if n := len(r.c.links); n != 80 {
+		t.Fatalf("%d connections, want 80", n)
+	}
+	for id := LinkID(1); id <= 40; id++ {
+		r.say(id, wire.Interested)
+	}
+	r.tick(time.Minute + time.Second)
+	for id := LinkID(1001); id <= 1100; id++ {
+		come(id)
+	}
+	old := 0
+	for _, l := range r.c.links {
+		if l.id <= 80 {
+			old++
+			if !l.interested {
+				t.Errorf("idle peer %d is still here", l.id)
+			}
+		}
+	}
+	if old != 40 || len(r.c.links) != 80 {
+		t.Errorf("%d of %d are left of the first, want the 40 who want something", old, len(r.c.links))
+	}
+}

@@ -28,6 +28,9 @@ func (c *Core) completed() {
 	for i := len(c.links) - 1; i >= 0; i-- { // backwards: seeds leave on the way
 		l := c.links[i]
 		c.updateInterest(l)
+		if !c.pick.sched.HavePieces().Full() {
+			c.introduce(l) // nothing else tells it that we are a partial seed now (BEP 21)
+		}
 		c.seedsPart(l)
 	}
 }

@@ -171,12 +171,18 @@ func (c *Core) greet(l *link) {
 	case !have.Empty():
 		c.send(l, wire.Message{ID: wire.Bitfield, Payload: have.Clone().Bytes()})
 	}
-	if l.remote.Ext {
-		h := c.cfg.Ext
-		h.YourIP = l.remote.Addr.Addr().Unmap()
-		h.UploadOnly = c.leaving.complete
-		c.send(l, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)})
+	c.introduce(l)
+}
+
+// introduce sends our extension handshake (BEP 10).
+func (c *Core) introduce(l *link) {
+	if !l.remote.Ext {
+		return
 	}
+	h := c.cfg.Ext
+	h.YourIP = l.remote.Addr.Addr()
+	h.UploadOnly = c.leaving.complete
+	c.send(l, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)})
 }
 
 // message takes a message other than a block.
