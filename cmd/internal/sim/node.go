@@ -44,8 +44,8 @@ type node struct {
 
 	open map[int]*pieceState // look-up only
 	have piece.Bitfield
-	out  map[piece.Block]bool // blocks sent
-	lie  uint64               // of the block being received
+	out  sentBlocks
+	lie  uint64 // of the block being received
 	res  PeerResult
 }
 
@@ -57,13 +57,33 @@ type pieceState struct {
 	failed bool // the piece has failed before
 }
 
+// sentBlocks is the set of blocks that a node has sent.
+type sentBlocks struct {
+	has   []bool // by number, all pieces having as many as the first
+	count int
+}
+
+// add puts b into the set and reports whether it is new.
+func (s *sentBlocks) add(l *piece.Layout, b piece.Block) bool {
+	if s.has == nil {
+		s.has = make([]bool, l.Pieces()*l.Blocks(0))
+	}
+	has := &s.has[int(b.Piece)*l.Blocks(0)+l.Number(b)]
+	if *has {
+		return false
+	}
+	*has = true
+	s.count++
+	return true
+}
+
 func newNode(w *world, n int) *node {
 	p := &w.sc.Peers[n]
 	nd := &node{
 		w: w, n: n, peer: p, line: newLine(p),
 		addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 6881),
 		rng:  rand.New(rand.NewPCG(w.sc.Seed, uint64(n)+1)),
-		ends: make(map[core.LinkID]*end), open: make(map[int]*pieceState), out: make(map[piece.Block]bool), have: piece.NewBitfield(w.layout.Pieces()),
+		ends: make(map[core.LinkID]*end), open: make(map[int]*pieceState), have: piece.NewBitfield(w.layout.Pieces()),
 	}
 	nd.res.From = make([]int64, len(w.sc.Peers))
 	copy(nd.id[:], "-BN0000-")
@@ -259,7 +279,7 @@ func (n *node) read(e *end, b piece.Block) {
 // sent notes that a block has gone out.
 func (n *node) sent(e *end, b piece.Block) {
 	n.res.Sent += int64(b.Length)
-	if n.out[b] = true; n.res.Out == 0 && len(n.out) == n.w.blocks {
+	if n.out.add(&n.w.layout, b) && n.out.count == n.w.blocks {
 		n.res.Out = n.w.now
 	}
 	if n.peer.Copies > 0 && float64(n.res.Sent) >= n.peer.Copies*float64(n.w.layout.Total()) {
