@@ -36,13 +36,18 @@ func leech(ctx context.Context, x *fixture, from string, to netip.AddrPort, wind
 	if err := l.send(msgInterested); err != nil {
 		return err
 	}
-	var todo []block
+	return l.fetch(x, x.all(), window)
+}
+
+// all is every block, in order.
+func (x *fixture) all() []block {
+	var all []block
 	for i := range x.pieces() {
 		for at := 0; at < len(x.pieceData(i)); at += blockSize {
-			todo = append(todo, block{uint32(i), uint32(at), uint32(min(blockSize, len(x.pieceData(i))-at))})
+			all = append(all, block{uint32(i), uint32(at), uint32(min(blockSize, len(x.pieceData(i))-at))})
 		}
 	}
-	return l.fetch(x, todo, window)
+	return all
 }
 
 // fetch asks for the blocks and reads them, in any order.

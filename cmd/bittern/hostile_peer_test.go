@@ -153,6 +153,18 @@ func (p *peer) bytesAsked() int64 {
 	return n
 }
 
+// mostAsked is the block that was asked for most often, and how often.
+func (p *peer) mostAsked() (most block, times int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for b, n := range p.asked {
+		if n > times {
+			most, times = b, n
+		}
+	}
+	return most, times
+}
+
 // blocksServed is how many blocks were sent, each time counted.
 func (p *peer) blocksServed() int {
 	p.mu.Lock()

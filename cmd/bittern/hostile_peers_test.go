@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -204,7 +203,9 @@ func TestHostilePeer(t *testing.T) {
 			honest.release()
 			get.exits(t, 0, 60*time.Second)
 			x.isAloneIn(t, dir)
-			get.frugal(t)
+			if b, n := bad.mostAsked(); n > 3 {
+				t.Errorf("%+v was asked for %d times", b, n)
+			}
 		})
 	}
 }
@@ -229,120 +230,12 @@ func TestHostileOnlyCorrupt(t *testing.T) {
 	var asked int64
 	for _, p := range liars {
 		asked += p.bytesAsked()
+		if n := p.met(); n != 1 { // a peer from the command line is otherwise called again after a second
+			t.Errorf("a liar was called %d times, want once", n)
+		}
 	}
 	if asked >= 3*int64(len(x.data)) {
 		t.Errorf("asked for %d bytes of %d, want less than three times", asked, len(x.data))
 	}
 	absent(t, dir, "payload")
-	get.frugal(t)
-}
-
-// TestHostileSlowHandshakes: 500 callers that never end their handshake do not keep out the honest
-// seed that calls after them.
-func TestHostileSlowHandshakes(t *testing.T) {
-	t.Parallel()
-	x := newFixture("payload", 2*mib, 64*kib)
-	k := newTracker(t)
-	dir := t.TempDir()
-	get := run(t, "get", x.torrent(t, k.url), "-d", dir)
-	to := k.awaits(t, "started", 10*time.Second).listens(t)
-	for i := range 500 {
-		slow := dialFrom(t, netip.AddrFrom4([4]byte{127, 0, byte(1 + i/250), byte(1 + i%250)}), to)
-		io.WriteString(slow, protocol[:1+i%len(protocol)]) // it may have been refused: so much the better
-	}
-	newPeer(t, x, "127.0.0.1", script{}).dial(t, to)
-	get.exits(t, 0, 30*time.Second)
-	x.isAloneIn(t, dir)
-	get.frugal(t)
-}
-
-// TestHostileRequestFlood: a peer that asks without end and never reads costs a seed nothing that
-// grows, and another peer gets the whole content meanwhile.
-func TestHostileRequestFlood(t *testing.T) {
-	t.Parallel()
-	x := newFixture("payload", 8*mib, 256*kib)
-	seed, to := seeding(t, x)
-	for i := range 8 {
-		c := dialFrom(t, netip.AddrFrom4([4]byte{127, 0, 0, byte(10 + i)}), to)
-		id := [20]byte([]byte(fmt.Sprintf("-TF0001-%012d", i)))
-		l := &link{Conn: c, peer: &peer{x: x, script: script{id: id}}}
-		go l.flood(x)
-	}
-	if err := leech(t.Context(), x, "127.0.0.1", to, 64); err != nil {
-		t.Fatalf("the honest peer: %v", err)
-	}
-	if seed.ended() {
-		t.Fatal("the seed has ended")
-	}
-	seed.frugal(t)
-}
-
-// flood asks for every block again and again until the connection ends, and reads nothing.
-func (l *link) flood(x *fixture) {
-	if l.shake() != nil || l.send(msgInterested) != nil {
-		return
-	}
-	var all []byte
-	for i := range x.pieces() {
-		for at := uint32(0); at < uint32(x.piece); at += blockSize {
-			all = append(all, u32(13)...)
-			all = append(all, msgRequest)
-			all = append(all, u32(uint32(i), at, blockSize)...)
-		}
-	}
-	for l.raw(all) == nil {
-	}
-}
-
-// seeding starts the command as a seed of x and returns where it listens.
-func seeding(t *testing.T, x *fixture, args ...string) (*process, netip.AddrPort) {
-	t.Helper()
-	k := newTracker(t)
-	dir := t.TempDir()
-	x.lay(t, dir)
-	seed := run(t, append([]string{"seed", x.torrent(t, k.url), "-d", dir}, args...)...)
-	return seed, k.awaits(t, "started", 10*time.Second).listens(t)
-}
-
-// TestHostileBothDial: when both ends dial at once one connection stays, that which the end with
-// the larger peer id opened, and the download completes over it.
-func TestHostileBothDial(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		id   byte // first byte of the fake's peer id; the command's begins with a dash
-	}{{"larger id", 0xff}, {"smaller id", 0x01}} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			x := newFixture("payload", 2*mib, 64*kib)
-			k := newTracker(t)
-			p := newPeer(t, x, "127.0.0.2", script{id: [20]byte{tt.id, 7: 'x'}, quota: x.blocks() / 2})
-			dir := t.TempDir()
-			get := run(t, "get", x.torrent(t, k.url), "-d", dir, "--peer", p.addr.String())
-			p.dial(t, k.awaits(t, "started", 10*time.Second).listens(t))
-			await(t, 10*time.Second, "both handshakes, and one connection left", func() bool { return p.met() == 2 && p.open() == 1 })
-			p.release()
-			get.exits(t, 0, 30*time.Second)
-			x.isAloneIn(t, dir)
-		})
-	}
-}
-
-// TestHostileFewDescriptors: with 40 open files in all the command gets a torrent of 200 files
-// from 30 peers.
-func TestHostileFewDescriptors(t *testing.T) {
-	t.Parallel()
-	var files []file
-	for i := range 200 {
-		files = append(files, file{fmt.Sprintf("d%02d/f%03d", i%20, i), 10_000 + i})
-	}
-	x := newFolder("many", 32*kib, files...)
-	dir := t.TempDir()
-	args := []string{"get", x.torrent(t), "-d", dir}
-	for i := range 30 {
-		args = append(args, "--peer", newPeer(t, x, fmt.Sprintf("127.0.0.%d", 1+i), script{}).addr.String())
-	}
-	get := limited(t, "-n 40", args...)
-	get.exits(t, 0, 60*time.Second)
-	x.isAloneIn(t, dir)
-	get.frugal(t)
 }

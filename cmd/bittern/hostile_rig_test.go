@@ -89,17 +89,18 @@ type process struct {
 	peak     atomic.Int64  // bytes, resident memory at its highest
 }
 
-// run starts the command under test with a home of its own.
+// run starts the command under test with a home of its own. Whatever the test is about, it fails if
+// the command takes more memory than it may.
 func run(t *testing.T, args ...string) *process {
 	t.Helper()
-	return spawn(t, command{name: "bittern", argv: append([]string{bittern(t)}, args...)})
+	return frugal(t, spawn(t, command{name: "bittern", argv: append([]string{bittern(t)}, args...)}))
 }
 
 // limited is run with the shell's limits in force, such as "-n 40" (open files).
 func limited(t *testing.T, ulimit string, args ...string) *process {
 	t.Helper()
 	script := "ulimit " + ulimit + ` && exec "$@"`
-	return spawn(t, command{name: "bittern", argv: append([]string{"sh", "-c", script, "sh", bittern(t)}, args...)})
+	return frugal(t, spawn(t, command{name: "bittern", argv: append([]string{"sh", "-c", script, "sh", bittern(t)}, args...)}))
 }
 
 // spawn starts c. What it wrote is shown if the test fails.
@@ -199,12 +200,15 @@ func (p *process) ended() bool {
 	}
 }
 
-// frugal fails the test if the process took more memory than the command may.
-func (p *process) frugal(t *testing.T) {
+// frugal makes the test fail if, when it ends, the process has taken more memory than the command may.
+func frugal(t *testing.T, p *process) *process {
 	t.Helper()
-	if peak := p.peak.Load(); peak > memoryLimit {
-		t.Errorf("%s took %d MiB at its peak, want at most %d", p.name, peak/mib, memoryLimit/mib)
-	}
+	t.Cleanup(func() {
+		if peak := p.peak.Load(); peak > memoryLimit {
+			t.Errorf("%s took %d MiB at its peak, want at most %d", p.name, peak/mib, memoryLimit/mib)
+		}
+	})
+	return p
 }
 
 // An output keeps what a process wrote. Safe for concurrent use.

@@ -126,7 +126,6 @@ func TestHostileTracker(t *testing.T) {
 			honest.release()
 			get.exits(t, 0, 30*time.Second)
 			x.isAloneIn(t, dir)
-			get.frugal(t)
 			if s := get.err.String(); bytes.ContainsRune([]byte(s), '\x1b') || len(s) > 10_000 {
 				t.Errorf("stderr has escape codes or %d bytes", len(s))
 			}

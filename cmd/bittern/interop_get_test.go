@@ -173,7 +173,6 @@ func TestInteropGetFromAll(t *testing.T) {
 	get := run(t, "get", torrent, "-d", to, "--interface", newHost())
 	get.exits(t, 0, 120*time.Second)
 	x.isAloneIn(t, to)
-	get.frugal(t)
 }
 
 // TestInteropRig proves the rig without the command: the real clients, started the way the other

@@ -33,11 +33,10 @@ func TestInteropSeed(t *testing.T) {
 				from, to := t.TempDir(), t.TempDir()
 				x.lay(t, from)
 				was := states(t, from)
-				seed := run(t, "seed", torrent, "-d", from, "--interface", newHost())
+				run(t, "seed", torrent, "-d", from, "--interface", newHost())
 				awaitSeeds(t, at, x.hash, 1)
 				c.share(t, newHost(), torrent, to).completes(t, 90*time.Second)
 				x.isIn(t, to)
-				seed.frugal(t)
 				if now := states(t, from); now != was {
 					t.Errorf("what is seeded was\n%snow\n%s", was, now)
 				}
