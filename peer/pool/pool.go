@@ -19,6 +19,7 @@ type Pool struct {
 	free    []*Buffer  // last in, first out: the one used last is the one still in the cache
 	lent    int
 	waiting []chan *Buffer // in the order of their coming; lent counts what is handed to them
+	idle    []chan *Buffer // of those who wait no more: empty, to be waited at again
 }
 
 // A Buffer is lent by a [Pool].
@@ -51,16 +52,29 @@ func (p *Pool) Get(done <-chan struct{}) *Buffer {
 		p.mu.Unlock()
 		return b
 	}
-	c := make(chan *Buffer, 1)
+	c := p.place()
 	p.waiting = append(p.waiting, c)
 	p.mu.Unlock()
 	select {
 	case b := <-c:
+		p.mu.Lock()
+		p.idle = append(p.idle, c)
+		p.mu.Unlock()
 		return b
 	case <-done:
 		p.leave(c)
 		return nil
 	}
+}
+
+// place returns a channel to wait at. It is called with mu held.
+func (p *Pool) place() chan *Buffer {
+	if n := len(p.idle); n > 0 {
+		c := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return c
+	}
+	return make(chan *Buffer, 1)
 }
 
 // take is called with mu held.

@@ -20,8 +20,9 @@ type shard struct {
 	open    map[int]*openPiece
 	suspect map[int]bool // pieces that failed and have not passed since
 	window  window
-	clock   int64  // blocks that have come
-	scratch []byte // for reading back; made at the first need
+	clock   int64           // blocks that have come
+	scratch []byte          // for reading back; made at the first need
+	sum     [sha1.Size]byte // of the piece being judged: on the stack it would escape
 
 	spare []*openPiece // closed ones, for their hash and bitmap
 }
@@ -226,9 +227,8 @@ func (h *shard) readBack(p int, begin, n int64) ([]byte, error) {
 
 // judge compares a piece, all of whose blocks are hashed and written, with the torrent.
 func (h *shard) judge(p *openPiece) error {
-	var sum [20]byte
-	p.sha.Sum(sum[:0])
-	good := sum == [20]byte(h.store.cfg.Sums[20*p.index:])
+	p.sha.Sum(h.sum[:0])
+	good := h.sum == [sha1.Size]byte(h.store.cfg.Sums[20*p.index:])
 	i := p.index
 	var sums [][20]byte
 	if !good || h.suspect[i] {

@@ -170,7 +170,7 @@ func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), er
 	if z.o.ServeTracker == "" {
 		return "", func() {}, nil
 	}
-	srv, err := tracker.Listen(z.o.ServeTracker, tracker.ServerConfig{})
+	srv, err := tracker.Listen(z.o.ServeTracker, tracker.ServerConfig{OnPanic: z.inbox.Panicked})
 	if err != nil {
 		return "", nil, &Error{Class: ClassNetwork, What: "cannot serve a tracker on " + printable(z.o.ServeTracker), Err: err}
 	}

@@ -305,6 +305,7 @@ func (x *transfer) makeTrackers() {
 		UserAgent: "bittern/" + x.net.Version,
 		NoIPv4:    !x.policy.V4(), NoIPv6: !x.policy.V6(),
 		DialTCP: x.policy.DialTCP, DialUDP: x.policy.DialUDP, Resolver: x.policy.Resolver(),
+		OnPanic: x.inbox.Panicked,
 	}
 	key := newRand().Uint32()
 	x.trackers = discover.NewTrackers(discover.TrackersConfig{

@@ -147,14 +147,15 @@ func (in *Inbox) Snapshot() core.Snapshot {
 	return in.last
 }
 
-// panicked takes a bug that some goroutine has met: it ends the swarm.
-func (in *Inbox) panicked(v any, stack []byte) {
+// Panicked takes a bug that some goroutine has met, with its stack: it ends the swarm with a
+// [*PanicError].
+func (in *Inbox) Panicked(v any, stack []byte) {
 	in.post(message{bug: &PanicError{Value: v, Stack: stack}})
 }
 
 // recover is deferred by goroutines that serve input.
 func (in *Inbox) recover() {
 	if v := recover(); v != nil {
-		in.panicked(v, debug.Stack())
+		in.Panicked(v, debug.Stack())
 	}
 }

@@ -51,7 +51,7 @@ func (s *sender) send() {
 	s.in.post(message{opened: &opened{conn: w}})
 	s.in.Found([]netip.AddrPort{host(1)}, core.SourceTracker)
 	s.in.Sources(true)
-	s.in.panicked("a bug", nil)
+	s.in.Panicked("a bug", nil)
 }
 
 // check checks that everything was given back.

@@ -37,7 +37,7 @@ func (s *Swarm) join(now time.Time, o *opened) {
 		Limits:  r.Limits(s.cfg.Core.Layout.Pieces()),
 		Blocks:  s.blocks,
 		Deliver: s.deliver,
-		OnPanic: s.in.panicked,
+		OnPanic: s.in.Panicked,
 	})
 	s.links[id] = &link{id: id, conn: conn}
 	s.log.Info("peer joined", "peer", r.Addr, "outgoing", r.Outgoing, "id", peerID(r.ID))

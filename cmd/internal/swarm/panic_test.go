@@ -165,7 +165,7 @@ func TestFirstError(t *testing.T) {
 		d := newIdle(t)
 		first := errors.New("first")
 		d.s.in.Storage(storage.Event{Op: storage.Fault, Err: first})
-		d.s.in.panicked("second", []byte("stack"))
+		d.s.in.Panicked("second", []byte("stack"))
 		d.start()
 		if _, err := d.end(); err != first {
 			t.Errorf("Run = %v, want the first error", err)

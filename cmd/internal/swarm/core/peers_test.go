@@ -372,3 +372,26 @@ func TestATwinDoesNotCountForItsAddress(t *testing.T) {
 	r.handle(Event{Op: Joined, Link: 5, Remote: other})
 	r.want("the fourth is too many", "5:drop too many connections from this address")
 }
+
+// What others rely on, in numbers.
+func TestLimits(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		got, want any
+	}{
+		{"a peer owes a block for", snubAfter, 20 * time.Second},
+		{"the same block is asked again after", askPause, time.Second},
+		{"requests queued for a peer", MaxQueue, 250},
+		{"connections of one address", maxPerIP, 3},
+		{"connections", defaultMaxPeers, 80},
+		{"dials at once, of 50 at most", defaultHalfOpen, 30},
+		{"an address that refuses rests for", firstPause, 60 * time.Second},
+		{"and in the end for", mostPause, 30 * time.Minute},
+		{"without a network an address rests at most", mostLocalPause, 60 * time.Second},
+		{"addresses kept", maxKnown, 2000},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, tt.got, tt.want)
+		}
+	}
+}

@@ -11,13 +11,12 @@ import (
 // pickState is what we know about getting blocks: the scheduler chooses them, this file decides
 // how many are asked of whom and what becomes of requests that are not answered.
 type pickState struct {
-	sched  *piece.Scheduler
-	layout piece.Layout
-	links  map[*piece.Peer]*link // look-up only
-	buf    []piece.Block         // reused by pump
-	total  int64                 // bytes of the wanted pieces
-	rate   float64               // bytes/s of all links, at the last tick
-	freed  bool                  // blocks have become free: others may have them at the end of this event
+	sched *piece.Scheduler
+	links map[*piece.Peer]*link // look-up only
+	buf   []piece.Block         // reused by pump
+	total int64                 // bytes of the wanted pieces
+	rate  float64               // bytes/s of all links, at the last tick
+	freed bool                  // blocks have become free: others may have them at the end of this event
 }
 
 const (
@@ -41,7 +40,6 @@ const (
 
 func (p *pickState) init(cfg *Config) {
 	rng := rand.New(rand.NewPCG(cfg.Rand.Uint64(), cfg.Rand.Uint64()))
-	p.layout = cfg.Layout
 	p.sched = piece.NewScheduler(cfg.Layout, rng)
 	p.sched.SetSequential(cfg.Sequential)
 	p.links = make(map[*piece.Peer]*link)
@@ -67,16 +65,20 @@ func (p *pickState) join(l *link) {
 func (p *pickState) leave(l *link) {
 	delete(p.links, l.sched)
 	p.sched.Leave(l.sched)
+	l.asked = askQueue{} // blame may remember the link for long
 	p.freed = true
 }
 
-// updateRates lets every window follow its peer's rate.
+// updateRates lets every window follow its peer's rate. Where we had too little to ask for, or were
+// choked, the rate says nothing of what the peer could send, and the window stays.
 func (p *pickState) updateRates(c *Core) {
 	p.rate = 0
 	for _, l := range c.links {
-		r := float64(l.down.Rate(c.now))
+		r := l.down.Rate(c.now)
 		p.rate += r
-		l.window.follow(r)
+		if l.asked.live >= l.window.size/2 {
+			l.window.follow(r)
+		}
 	}
 }
 
@@ -126,7 +128,7 @@ func (c *Core) pump(l *link) {
 // depth is how many blocks to keep outstanding at a peer: no more than n, what its window says and
 // it takes, and no more than its share of what is left to get, so that all peers end together.
 func (c *Core) depth(l *link, n int) int {
-	if mine := float64(l.down.Rate(c.now)); mine > 0 && c.pick.rate > mine && len(c.links) > 1 {
+	if mine := l.down.Rate(c.now); mine > 0 && c.pick.rate > mine && len(c.links) > 1 {
 		left := float64(c.pick.sched.Left()) / piece.BlockSize
 		n = min(n, leastWindow+int(left*mine/c.pick.rate))
 	}
@@ -142,7 +144,7 @@ func (c *Core) isFast(l *link) bool {
 	if l.window.ramp && !l.letDown {
 		return true
 	}
-	return float64(l.down.Rate(c.now))*wholePiece.Seconds() >= float64(c.cfg.Layout.PieceLength())
+	return l.down.Rate(c.now)*wholePiece.Seconds() >= float64(c.cfg.Layout.PieceLength())
 }
 
 // pumpIfFreed asks every peer that has room, if blocks have become free in this event.

@@ -183,3 +183,34 @@ func TestTheRampEndsWhereRoundsAreLong(t *testing.T) {
 		t.Errorf("ramp %v, window up to %d blocks; want an end, %d at most", w.ramp, most, firstWindow+8)
 	}
 }
+
+// What a peer could send is not known from a time in which it choked us.
+func TestAChokeDoesNotShrinkTheWindow(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 256*mib, mib)})
+	r.seed(1)
+	queue := r.takeAsks()
+	deliver := func(d time.Duration) { // 100 blocks/s
+		for end := r.now.Add(d); r.now.Before(end); {
+			r.tick(10 * time.Millisecond)
+			r.block(1, queue[0])
+			queue = append(queue[1:], r.takeAsks()...)
+		}
+	}
+	deliver(10 * time.Second)
+	l := r.c.byID[1]
+	before := l.window.size
+	if l.window.ramp || before < 80 || before > 120 {
+		t.Fatalf("ramp %v, window %d; want the 100 blocks of a second", l.window.ramp, before)
+	}
+	r.say(1, wire.Choke)
+	r.tick(10 * time.Second)
+	r.say(1, wire.Unchoke)
+	queue = r.takeAsks()
+	if n := len(queue); n < before*3/4 {
+		t.Errorf("%d requests after the choke, the window was %d", n, before)
+	}
+	deliver(5 * time.Second)
+	if n := l.window.size; n < 80 || n > 120 {
+		t.Errorf("window %d five seconds later, want about 100", n)
+	}
+}
