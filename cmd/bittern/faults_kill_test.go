@@ -159,7 +159,12 @@ func TestFaultInterrupt(t *testing.T) {
 			await(t, 20*time.Second, "half of the content", func() bool { return p.blocksServed() == x.blocks()/2 })
 			get.cmd.Process.Signal(tt.sig)
 			get.exits(t, tt.code, 3*time.Second)
-			k.awaits(t, "stopped", time.Second)
+			k.awaits(t, "started", time.Second).counts(t, 0, len(x.data))
+			stopped := k.awaits(t, "stopped", time.Second)
+			had := len(x.data) - stopped.number(t, "left")
+			if had <= 0 || had > len(x.data)/2 {
+				t.Errorf("%d bytes verified when it stopped, of %d sent", had, len(x.data)/2)
+			}
 			if s := get.out.String(); s != "" {
 				t.Errorf("stdout says %q", s)
 			}
@@ -167,11 +172,40 @@ func TestFaultInterrupt(t *testing.T) {
 			get = run(t, args...)
 			get.exits(t, 0, 30*time.Second)
 			x.isAloneIn(t, dir)
-			k.awaits(t, "completed", time.Second)
+			completed := k.awaits(t, "completed", time.Second)
+			completed.counts(t, -1, 0)
+			if n := completed.number(t, "downloaded"); n < len(x.data)/2 || n > len(x.data)-had {
+				t.Errorf("%d bytes downloaded in the second run; %d were left, %d never sent", n, len(x.data)-had, len(x.data)/2)
+			}
 			if twice := p.blocksServed() - x.blocks(); twice > x.blocks()/4 {
 				t.Errorf("%d of %d blocks were served twice", twice, x.blocks())
 			}
 		})
+	}
+}
+
+// TestFaultInterruptSeed: a seed ends the same way.
+func TestFaultInterruptSeed(t *testing.T) {
+	t.Parallel()
+	x := newFixture("payload", mib, 64*kib)
+	k := newTracker(t)
+	dir := t.TempDir()
+	x.lay(t, dir)
+	was := states(t, dir)
+	seed := run(t, "seed", x.torrent(t, k.url), "-d", dir)
+	to := k.awaits(t, "started", 10*time.Second).listens(t)
+	if err := leech(t.Context(), x, "127.0.0.1", to, 64); err != nil {
+		t.Fatal(err)
+	}
+	seed.cmd.Process.Signal(syscall.SIGINT)
+	seed.exits(t, 130, 3*time.Second)
+	stopped := k.awaits(t, "stopped", time.Second)
+	stopped.counts(t, 0, 0)
+	if n := stopped.number(t, "uploaded"); n != len(x.data) {
+		t.Errorf("%d bytes uploaded, want %d", n, len(x.data))
+	}
+	if now := states(t, dir); now != was {
+		t.Errorf("was\n%snow\n%s", was, now)
 	}
 }
 

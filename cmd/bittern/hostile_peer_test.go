@@ -48,7 +48,13 @@ type peer struct {
 // newPeer starts a fake peer at an address of this machine; it ends with the test.
 func newPeer(t *testing.T, x *fixture, ip string, s script) *peer {
 	t.Helper()
-	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 0)))
+	return newPeerAt(t, x, netip.AddrPortFrom(netip.MustParseAddr(ip), 0), s)
+}
+
+// newPeerAt is the same at a port; 0 means any.
+func newPeerAt(t *testing.T, x *fixture, at netip.AddrPort, s script) *peer {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		t.Fatal(err)
 	}

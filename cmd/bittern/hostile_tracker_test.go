@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,27 @@ func (a announce) listens(t *testing.T) netip.AddrPort {
 		t.Fatalf("announced port %q: %v", a.query.Get("port"), err)
 	}
 	return to
+}
+
+// number is a parameter that is a number.
+func (a announce) number(t *testing.T, key string) int {
+	t.Helper()
+	n, err := strconv.Atoi(a.query.Get(key))
+	if err != nil {
+		t.Fatalf("%s of an announce: %v", key, err)
+	}
+	return n
+}
+
+// counts fails the test unless the announce says so many bytes downloaded, -1 for any, and left.
+func (a announce) counts(t *testing.T, downloaded, left int) {
+	t.Helper()
+	if n := a.number(t, "downloaded"); downloaded >= 0 && n != downloaded {
+		t.Errorf("announced %q with %d bytes downloaded, want %d", a.query.Get("event"), n, downloaded)
+	}
+	if n := a.number(t, "left"); n != left {
+		t.Errorf("announced %q with %d bytes left, want %d", a.query.Get("event"), n, left)
+	}
 }
 
 // A tracker is a fake HTTP tracker on the loopback.

@@ -31,12 +31,13 @@ const inLab = "BITTERN_IN_LAB"
 const (
 	labNet   = "198.18.0.1/16"
 	labNet6  = "2001:2::%d/64"
-	labHosts = 9 // in IPv6
+	labHosts = 19 // in IPv6
 )
 
 // isolated reports whether the test runs in the lab: a network namespace of its own that has nothing
 // but a loopback, so that no packet can leave the machine, and a mount namespace. In any other place
-// it runs itself there, takes over the outcome, and returns false: the caller returns at once.
+// it runs itself there, in parallel with others, takes over the outcome, and returns false: the
+// caller returns at once.
 func isolated(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(inLab) == t.Name() {
@@ -48,6 +49,7 @@ func isolated(t *testing.T) bool {
 	if os.Getenv(interop) == "" {
 		t.Skipf("needs real clients or a namespace: set %s=1", interop)
 	}
+	t.Parallel()
 	pattern := "^" + t.Name() + "$"
 	if _, sub, found := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); found {
 		pattern += "/" + sub
