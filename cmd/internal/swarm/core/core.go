@@ -42,7 +42,7 @@ type Config struct {
 	Ext wire.ExtHandshake
 
 	Stall   time.Duration // leave when no content byte came for so long; 0 means never
-	MaxTime time.Duration // leave when not complete after so long; 0 means never
+	MaxTime time.Duration // leave after so long, complete and seeding or not; 0 means never
 	Seed    Seeding
 }
 
@@ -171,6 +171,9 @@ func (c *Core) refuse(ev Event) {
 
 // due does what has come due by now.
 func (c *Core) due() {
+	if c.leaving.ended {
+		return
+	}
 	if !c.now.Before(c.nextTick) {
 		c.nextTick = c.now.Add(tickEvery)
 		c.checkTimeouts()

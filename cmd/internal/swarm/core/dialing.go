@@ -19,6 +19,8 @@ type dialState struct {
 	next     time.Time // when an idle address is due and there is room for it; zero: none
 	stale    bool      // next is to be worked out again
 
+	perIP map[netip.Addr]int // addresses dialed or linked; look-up only
+
 	// retry is when dials may go on after one has failed on this side, by family (IPv4, IPv6).
 	retry [2]time.Time
 
@@ -71,6 +73,7 @@ const (
 
 func (s *dialState) init() {
 	s.book = make(map[netip.AddrPort]*address)
+	s.perIP = make(map[netip.Addr]int)
 	s.bannedIPs = make(map[netip.Addr]bool)
 	s.bannedPeers = make(map[[20]byte]bool)
 }
@@ -156,7 +159,7 @@ func (c *Core) dialMore() {
 		if a == nil {
 			return
 		}
-		a.state = dialing
+		s.set(a, dialing)
 		s.underWay++
 		c.emit(Effect{Op: Dial, Addr: a.at})
 	}
@@ -179,10 +182,17 @@ func (c *Core) wantsPeers() bool {
 func (s *dialState) refresh() {
 	s.next, s.stale = time.Time{}, false
 	for _, a := range s.order {
-		if a.state == idle {
+		if s.waits(a) {
 			s.next = earlier(s.next, s.dueAt(a))
 		}
 	}
+}
+
+// waits reports whether an address is to be dialed some time: more than three of one IP never are at a
+// time, so that a source of lies cannot turn us on somebody.
+func (s *dialState) waits(a *address) bool {
+	ip := a.at.Addr()
+	return a.state == idle && (s.perIP[ip] < maxPerIP || ip.IsLoopback())
 }
 
 // dueAt returns when an idle address may be dialed.
@@ -207,7 +217,7 @@ func (s *dialState) best(c *Core) *address {
 	var bestPriority uint32
 	s.next = time.Time{}
 	for _, a := range s.order {
-		if a.state != idle {
+		if !s.waits(a) {
 			continue
 		}
 		if at := s.dueAt(a); !due(c.now, at) {
@@ -272,10 +282,26 @@ func (s *dialState) settle(a *address, to addressState) {
 		s.underWay--
 	}
 	if a.state != banned {
-		a.state = to
+		s.set(a, to)
 	}
 	s.stale = true // look again: there may be room now
 }
+
+// set changes the state of an address.
+func (s *dialState) set(a *address, to addressState) {
+	ip := a.at.Addr()
+	if a.state.busy() {
+		if s.perIP[ip]--; s.perIP[ip] == 0 {
+			delete(s.perIP, ip)
+		}
+	}
+	if to.busy() {
+		s.perIP[ip]++
+	}
+	a.state = to
+}
+
+func (s addressState) busy() bool { return s == dialing || s == linked }
 
 // refused notes that a connection which shook hands was not let in, which is not its fault. If it is
 // a second one to a peer that we have, the address is that peer's.

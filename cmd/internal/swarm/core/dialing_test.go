@@ -479,3 +479,25 @@ func TestACrowdAtTheDoor(t *testing.T) {
 		t.Errorf("%d of %d are left of the first, want the 40 who want something", old, len(r.c.links))
 	}
 }
+
+func TestThreeDialsToOneAddress(t *testing.T) {
+	r := newRig(t, Config{})
+	var many []netip.AddrPort
+	for port := range uint16(100) {
+		many = append(many, netip.AddrPortFrom(addr(1).Addr(), 1000+port))
+	}
+	r.handle(Event{Op: Found, Addrs: many, Source: SourceTracker})
+	if len(r.got) != 3 {
+		t.Fatalf("%d dials to one IP at once, want 3", len(r.got))
+	}
+	r.forget()
+	r.handle(Event{Op: DialFailed, Addr: many[1]})
+	r.want("one for one", "dial "+many[3].String())
+	rem := remote(1)
+	rem.Addr = many[0]
+	r.handle(Event{Op: Joined, Link: 1, Remote: rem})
+	r.tick(mostPause - time.Second)
+	r.want("a connection counts, too", "")
+	r.handle(Event{Op: Left, Link: 1})
+	r.want("free again, and the one that failed is due", "dial "+many[1].String())
+}

@@ -78,7 +78,7 @@ func (c *Core) seededEnough() bool {
 	if seed.Ratio > 0 && float64(c.uploaded) >= seed.Ratio*float64(c.pick.total) {
 		return true
 	}
-	return due(c.now, c.seedTimeAt())
+	return due(c.now, c.seedTimeAt()) || due(c.now, c.maxTimeAt())
 }
 
 // next returns the earliest time limit ahead.
@@ -89,7 +89,7 @@ func (s *leaveState) next(c *Core) time.Time {
 	case s.complete && s.completeAt.IsZero():
 		return c.now
 	case s.complete:
-		return c.seedTimeAt()
+		return earlier(c.seedTimeAt(), c.maxTimeAt())
 	case c.pick.sched.Complete():
 		return time.Time{}
 	}

@@ -128,10 +128,11 @@ func TestSeedingEnds(t *testing.T) {
 			r.handle(Event{Op: Sent, Link: 1, N: mib + mib/2})
 		}},
 		{"by time", Seeding{Time: time.Minute}, func(r *rig) { r.tick(time.Minute) }},
+		{"by time of the command", Seeding{Forever: true}, func(r *rig) { r.tick(time.Hour) }},
 		{"at once", Seeding{}, func(r *rig) { r.tick(0) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, Config{Layout: l, Have: full(l), Seed: tt.seed})
+			r := newRig(t, Config{Layout: l, Have: full(l), Seed: tt.seed, MaxTime: time.Hour})
 			tt.do(r)
 			if !r.has("done complete") {
 				t.Errorf("did not end: %v", r.got)

@@ -49,7 +49,8 @@ func newStorm(t testing.TB, in []byte) *storm {
 	l := layoutOf(t, 8*64*kib+5000, 64*kib)
 	s := &storm{t: t, in: in, now: epoch, written: map[int]int{}}
 	cfg := Config{
-		Layout: l, Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2, Slots: 2, Seed: Seeding{Forever: true},
+		Layout: l, Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2, Slots: 2,
+		Seed: Seeding{Forever: len(in)%3 > 0},
 	}
 	copy(cfg.PeerID[:], "-BN0000-mmmmmmmmmmmm")
 	s.c = New(s.now, cfg)
@@ -266,6 +267,9 @@ func (s *storm) dials() {
 // handle hands an event to the core and checks each effect.
 func (s *storm) handle(ev Event) {
 	for _, e := range s.c.Handle(s.now, ev) {
+		if s.ended && e.Op != Release && ev.Op != Joined {
+			s.t.Fatalf("%s after the end", word(e))
+		}
 		switch e.Op {
 		case Write, Release:
 			s.wrote++
@@ -361,11 +365,20 @@ func (s *storm) audit() {
 			seeds++
 		}
 	}
-	dials := 0
+	dials, busy := 0, 0
 	for _, a := range c.dialing.order {
 		if a.state == dialing {
 			dials++
 		}
+		if a.state.busy() {
+			busy++
+		}
+	}
+	for _, n := range c.dialing.perIP {
+		busy -= n
+	}
+	if busy != 0 {
+		s.t.Fatalf("addresses in use are miscounted by %d", busy)
 	}
 	if reading != c.serving.reading || seeds != c.seeds || dials != c.dialing.underWay {
 		s.t.Fatalf("%d bytes being read, %d seeds, %d dials; counted %d, %d, %d",
@@ -388,7 +401,7 @@ func TestWhateverHappens(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	complete := 0
 	for range 300 {
-		in := make([]byte, 4000)
+		in := make([]byte, 4000+rng.IntN(3))
 		for i := range in {
 			in[i] = byte(rng.Uint32())
 		}
