@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	if !o.List {
 		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	}
-	t, err := load(ctx, s, log, o.Source)
+	t, err := loadWithin(ctx, s, log, o, started)
 	if err != nil {
 		return err
 	}
@@ -51,6 +52,28 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	return g.shown(ctx, wanted)
 }
 
+// loadWithin reads the torrent, in the time that --max-time allows.
+func loadWithin(ctx context.Context, s Streams, log *slog.Logger, o GetOptions, started time.Time) (*metainfo.Torrent, error) {
+	ctx, cancel := limited(ctx, started, o.MaxTime, "still reading the torrent")
+	defer cancel()
+	t, err := load(ctx, s, log, o.Source)
+	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok && err != nil {
+		return nil, e
+	}
+	return t, err
+}
+
+// limited returns a context that ends maxTime after started, 0 meaning never, because of an error that
+// says what was going on. Nobody was met by then.
+func limited(ctx context.Context, started time.Time, maxTime time.Duration, doing string) (context.Context, context.CancelFunc) {
+	if maxTime == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadlineCause(ctx, started.Add(maxTime), &Error{
+		Class: ClassNoPeers, What: fmt.Sprintf("not complete after %v", maxTime), Err: errors.New(doing),
+	})
+}
+
 // A getting is one run of `get` after its torrent is known.
 type getting struct {
 	*transfer
@@ -66,7 +89,7 @@ type getting struct {
 func (g *getting) shown(ctx context.Context, wanted []bool) error {
 	show, hide := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { g.d.Run(show, g.standing) })
+	wg.Go(func() { g.d.Run(show, g.snapshot) })
 	err := g.download(ctx, wanted)
 	hide()
 	wg.Wait()
@@ -74,16 +97,6 @@ func (g *getting) shown(ctx context.Context, wanted []bool) error {
 		err = g.tell()
 	}
 	return err
-}
-
-// standing is what the display shows: the swarm of a download that is done calls itself seeding for
-// the moment until it ends, which is not what the user asked for.
-func (g *getting) standing() ui.Snapshot {
-	s := g.snapshot()
-	if s.Seeding && g.o.SeedUntil == (SeedUntil{}) {
-		s.State, s.Seeding = "complete", false
-	}
-	return s
 }
 
 // download opens the target and, unless it is complete already, runs the swarm.
@@ -147,7 +160,11 @@ func (g *getting) tellOnce() {
 			g.told = resultError(g.d.Emit(e))
 			return
 		}
-		g.told = g.d.result([]byte(g.path + "\n"))
+		path := g.path
+		if strings.HasPrefix(path, "-") { // the next command would take it for an option
+			path = "." + string(filepath.Separator) + path
+		}
+		g.told = g.d.result([]byte(path + "\n"))
 	})
 }
 

@@ -184,10 +184,17 @@ func writeFiles(w io.Writer, t *metainfo.Torrent) {
 // printable makes text of a torrent or the network fit for a terminal.
 func printable(s string) string { return metainfo.Printable(s) }
 
-// A display is the ui of one command, with the stream its result goes to.
-type display struct {
-	*ui.Display
-	out io.Writer
+// A display is the ui of one command, through which its result goes too.
+type display struct{ *ui.Display }
+
+// A resultWriter writes parts of a result; the Write of a display is for its log.
+type resultWriter struct{ d *ui.Display }
+
+func (w resultWriter) Write(p []byte) (int, error) {
+	if err := w.d.Result(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // withoutEvents is for a command whose --json is one object at its end.
@@ -198,7 +205,7 @@ func (o Shown) withoutEvents() Shown {
 
 // begin sets up what a command shows and logs. The returned function closes the log file.
 func begin(s Streams, o Shown) (*display, *slog.Logger, func(), error) {
-	d := &display{ui.New(ui.Config{Out: s.Out, Err: s.Err, Mode: o.Mode, JSON: o.JSON, Quiet: o.Quiet}), s.Out}
+	d := &display{ui.New(ui.Config{Out: s.Out, Err: s.Err, Mode: o.Mode, JSON: o.JSON, Quiet: o.Quiet})}
 	if o.Log == "" {
 		return d, d.Logger(o.Verbose, nil), func() {}, nil
 	}
@@ -212,15 +219,14 @@ func begin(s Streams, o Shown) (*display, *slog.Logger, func(), error) {
 
 // print writes a result through a buffer.
 func (d *display) print(write func(io.Writer)) error {
-	b := bufio.NewWriterSize(d.out, 64<<10)
+	b := bufio.NewWriterSize(resultWriter{d.Display}, 64<<10)
 	write(b)
 	return resultError(b.Flush())
 }
 
 // result writes a result.
 func (d *display) result(line []byte) error {
-	_, err := d.out.Write(line)
-	return resultError(err)
+	return resultError(d.Result(line))
 }
 
 // resultError lets a reader go away who has seen enough, as `head` does.

@@ -142,7 +142,7 @@ func TestResultErrors(t *testing.T) {
 		{&os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}, ClassOther},
 		{syscall.ENOSPC, ClassDisk},
 	} {
-		d := &display{out: failingWriter{tt.err}}
+		d := &display{ui.New(ui.Config{Out: failingWriter{tt.err}, Err: io.Discard})}
 		for _, err := range []error{d.result([]byte("x")), d.print(func(w io.Writer) { io.WriteString(w, "x") })} {
 			if (err != nil) != (tt.want == ClassDisk) || ClassOf(err) != tt.want {
 				t.Errorf("%v became %v", tt.err, err)

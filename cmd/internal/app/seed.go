@@ -129,6 +129,9 @@ type seeding struct {
 // serve checks the content and serves it until a stop condition is met or ctx ends.
 func (z *seeding) serve(ctx context.Context, cfg storage.Config) error {
 	cfg.ReadOnly = true
+	if err := folderAt(cfg.Dir); err != nil {
+		return err
+	}
 	if err := z.open(ctx, cfg, 0); err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ func (x *transfer) snapshot() ui.Snapshot {
 		Peers: s.Peers, Seeds: s.Seeds, Uploaded: s.Uploaded, Copies: s.Copies,
 	}
 	switch {
-	case s.Seeding && x.seeds:
-		out.State, out.Seeding = "seeding", true
+	case s.Seeding && x.plan.seed != (SeedUntil{}):
+		out.State, out.Seeding, out.DownRate = "seeding", x.plan.serveOnly, 0
 	case s.Seeding:
 		out.State = "complete"
 	case s.Peers == 0:

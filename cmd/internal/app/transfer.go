@@ -5,7 +5,6 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -45,7 +44,7 @@ type transfer struct {
 	static   *discover.Static
 	tiers    [][]string
 
-	seeds    bool         // going on after completion was asked for
+	plan     plan         // of the swarm
 	fetches  bool         // something was missing when it began
 	checking atomic.Int64 // bytes that Open has checked; what is shown before the swarm runs
 	toCheck  atomic.Int64 // bytes that it has to look at
@@ -116,13 +115,8 @@ func newRand() *rand.Rand {
 
 // open opens the storage, which checks what is there already. A time limit holds for that too.
 func (x *transfer) open(ctx context.Context, cfg storage.Config, maxTime time.Duration) error {
-	if maxTime > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, x.started.Add(maxTime), &Error{
-			Class: ClassNoPeers, What: fmt.Sprintf("not complete after %v", maxTime), Err: errors.New("still checking what is there"),
-		})
-		defer cancel()
-	}
+	ctx, cancel := limited(ctx, x.started, maxTime, "still checking what is there")
+	defer cancel()
 	cfg.Notify = x.inbox.Storage
 	cfg.OpenFiles = x.handles.files
 	cfg.Progress = func(done, total int64) {
@@ -217,7 +211,7 @@ type plan struct {
 // run runs the swarm and its sources until the swarm has ended, says goodbye to the trackers and
 // closes the store. The first error counts.
 func (x *transfer) run(ctx context.Context, p plan) error {
-	x.seeds, x.fetches = p.seed != SeedUntil{}, !x.store.Complete() && !p.serveOnly
+	x.plan, x.fetches = p, !x.store.Complete() && !p.serveOnly
 	sw := x.swarm(p)
 	x.makeTrackers()
 	sources, end := context.WithCancel(ctx)

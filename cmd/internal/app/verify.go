@@ -54,9 +54,8 @@ func check(ctx context.Context, d *display, t *metainfo.Torrent, dir string) (st
 	if dir == "" {
 		dir = "."
 	}
-	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return storage.Report{}, &Error{Class: ClassCorrupt, What: "there is no folder " + printable(dir),
-			Hint: "--dir says where the content is"}
+	if err := folderAt(dir); err != nil {
+		return storage.Report{}, err
 	}
 	work := hashing{state: "verifying"}
 	work.total.Store(t.Layout.Total())
@@ -71,6 +70,14 @@ func check(ctx context.Context, d *display, t *metainfo.Torrent, dir string) (st
 		return err
 	})
 	return rep, diskError(ctx, err, "cannot verify "+printable(t.Name))
+}
+
+// folderAt makes sure that there is a folder to look for content in.
+func folderAt(dir string) error {
+	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return &Error{Class: ClassCorrupt, What: "there is no folder " + printable(dir), Hint: "--dir says where the content is"}
+	}
+	return nil
 }
 
 // storageConfig is what storage must know of a torrent whose every file is wanted.

@@ -50,6 +50,9 @@ func environValues(f *pflag.Flag, v string) []string {
 // bareSetError takes pflag's words about the flag away: the variable is named instead.
 func bareSetError(err error) error {
 	if e, ok := err.(*pflag.InvalidValueError); ok {
+		if e.GetFlag().Value.Type() == "bool" { // strconv's words say less
+			return fmt.Errorf("invalid value %q: want true or false", e.GetValue())
+		}
 		return fmt.Errorf("invalid value %q: %w", e.GetValue(), e.Unwrap())
 	}
 	return err

@@ -72,6 +72,8 @@ type Display struct {
 	mode   Mode // resolved: never Auto
 	escape bool // Err understands escape codes
 
+	sameScreen bool // Out and Err are both terminals
+
 	mu       sync.Mutex // guards what is below, and keeps writes to Err and Out whole
 	drawn    string     // the bar that stands on the current line, without line end; "" for none
 	drawnFor int        // columns of the terminal when it was drawn
@@ -94,6 +96,7 @@ func New(c Config) *Display {
 	if c.Width == nil {
 		d.cfg.Width = func() int { return terminalWidth(c.Err) }
 	}
+	d.sameScreen = terminal && IsTerminal(c.Out)
 	return d
 }
 
@@ -202,6 +205,19 @@ func (d *Display) Write(lines []byte) (int, error) {
 		return 0, err
 	}
 	return len(lines), nil
+}
+
+// Result writes a command's result to Out. Where that is the terminal the bar makes way for it.
+func (d *Display) Result(out []byte) error {
+	if d.sameScreen { // else a reader that is slow need not hold up the bar
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if bar := d.erase(d.width()); bar != "" {
+			_, _ = d.cfg.Err.Write([]byte(bar)) // a courtesy: see writeLine
+		}
+	}
+	_, err := d.cfg.Out.Write(out)
+	return err
 }
 
 func (d *Display) width() int {

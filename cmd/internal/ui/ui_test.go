@@ -208,3 +208,22 @@ func TestBrokenStreamsEndNothing(t *testing.T) {
 		}
 	})
 }
+
+// The bar makes way for a result on the same screen, and comes back behind it.
+func TestResultTakesTheBarAway(t *testing.T) {
+	var out screen
+	d := New(Config{Out: &out, Err: &out, Mode: Bar, Width: func() int { return 40 }})
+	d.sameScreen, d.escape = true, true
+	d.draw(Snapshot{State: "checking", Peers: -1})
+	out.take()
+	if err := d.Result([]byte("magnet:?x\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.take(), "\r\x1b[Kmagnet:?x\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	d.draw(Snapshot{State: "checking", Peers: -1})
+	if got := out.take(); !strings.HasPrefix(got, "checking") {
+		t.Errorf("the bar came back as %q", got)
+	}
+}
