@@ -158,6 +158,24 @@ func TestTheSeedMayLeave(t *testing.T) {
 	}
 }
 
+// Leechers who leave as soon as they are complete, or a little later, take nothing with them that the
+// others need.
+func TestLeechersMayLeaveWhenComplete(t *testing.T) {
+	for _, stay := range []time.Duration{0, 10 * time.Second} {
+		s := small(10, 5)
+		for n := range s.Peers {
+			s.Peers[n].Stay = stay
+			s.Peers[n].Arrives *= 4 // over 20 s: the first are done before the last have begun
+		}
+		r := play(t, s)
+		for n, p := range r.Peers {
+			if p.Done > 0 && p.Done+stay < r.End && p.Links != 0 {
+				t.Errorf("peer %d is still there at %v, complete since %v", n, r.End, p.Done)
+			}
+		}
+	}
+}
+
 func TestLiarsAreFoundAndNobodyElse(t *testing.T) {
 	for seed := range uint64(3) {
 		s := small(18, seed)
