@@ -35,7 +35,7 @@ type Config struct {
 	Rand     *rand.Rand // the only source of luck; required
 	MaxPeers int        // connections; 0 means 80
 	HalfOpen int        // dials under way at once; 0 means 30
-	Slots    int        // peers served at once; 0 means 8
+	Slots    int        // peers served at once; 0 means 8, negative none
 	NoDial   bool       // never connect to anybody
 
 	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
