@@ -34,6 +34,9 @@ const (
 	labHosts = 19 // in IPv6
 )
 
+// labs has room for those that may run at once: each is full of clients that want a core.
+var labs = make(chan struct{}, 3)
+
 // isolated reports whether the test runs in the lab: a network namespace of its own that has nothing
 // but a loopback, so that no packet can leave the machine, and a mount namespace. In any other place
 // it runs itself there, in parallel with others, takes over the outcome, and returns false: the
@@ -50,6 +53,8 @@ func isolated(t *testing.T) bool {
 		t.Skipf("needs real clients or a namespace: set %s=1", interop)
 	}
 	t.Parallel()
+	labs <- struct{}{}
+	defer func() { <-labs }()
 	pattern := "^" + t.Name() + "$"
 	if _, sub, found := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); found {
 		pattern += "/" + sub

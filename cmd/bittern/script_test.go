@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +23,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The tests wait for other processes, and for time to pass, more than they compute.
+	if err := flag.Set("test.parallel", "6"); err != nil { // the command line, read later, prevails
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"bittern": main})
 }
 
