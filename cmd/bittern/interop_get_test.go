@@ -57,8 +57,8 @@ var (
 	byPeer = route{"--peer", func(*testing.T) (netip.AddrPort, string) { return netip.AddrPort{}, noTracker }}
 )
 
-// getCases covers each seed, each route, each content and each maker of torrents at least once; it is
-// no cross product. (aria2c speaks to UDP trackers only with its DHT on.)
+// getCases covers each seed, each route, each content, each maker of torrents and each piece length at
+// least once; it is no cross product. (aria2c speaks to UDP trackers only with its DHT on.)
 var getCases = []struct {
 	seed    client
 	route   route
@@ -67,13 +67,13 @@ var getCases = []struct {
 	piece   int
 }{
 	{aria2, httpTracker, small, mktorrent, 32 * kib},
-	{aria2, httpTracker, withEmpty, libtorrentV1, 32 * kib},
+	{aria2, httpTracker, withEmpty, libtorrentV1, 8 * mib},
 	{aria2, byPeer, large, bitternCreate, 16 * mib},
 	{aria2, byPeer, nested, libtorrentV1, 16 * kib},
 	{transmission, httpTracker, nested, transmissionCreate, 64 * kib},
 	{transmission, udpTracker, oneByte, bitternCreate, 16 * kib},
 	{transmission, byPeer, small, libtorrentV1, mib},
-	{libtorrent, httpTracker, large, mktorrent, mib},
+	{libtorrent, httpTracker, large, mktorrent, 2 * mib},
 	{libtorrent, udpTracker, nested, libtorrentHybrid, 16 * kib},
 	{libtorrent, byPeer, withEmpty, libtorrentHybrid, 32 * kib},
 	{rtorrent, httpTracker, small, libtorrentV1, 4 * mib},

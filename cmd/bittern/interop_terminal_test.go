@@ -4,9 +4,11 @@ package main_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,14 +18,16 @@ import (
 // A terminal is a window of tmux with a command in it.
 type terminal struct {
 	socket string
+	status string // the file that gets the exit code: tmux itself loses it at times
 }
 
 // newTerminal starts argv in a window of that size.
 func newTerminal(t *testing.T, columns int, argv ...string) *terminal {
 	t.Helper()
-	w := &terminal{filepath.Join(t.TempDir(), "tmux")}
+	dir := t.TempDir()
+	w := &terminal{filepath.Join(dir, "tmux"), filepath.Join(dir, "status")}
 	w.tmux(t, append([]string{"-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(columns), "-y", "20",
-		";", "set-option", "remain-on-exit", "on", ";", "respawn-window", "-k"}, quoted(argv))...)
+		";", "set-option", "remain-on-exit", "on", ";", "respawn-window", "-k"}, quoted(argv)+"; echo $? >"+w.status)...)
 	t.Cleanup(func() { exec.Command("tmux", "-S", w.socket, "kill-server").Run() }) // it may be gone
 	return w
 }
@@ -52,6 +56,19 @@ func (w *terminal) rows(t *testing.T) []string {
 		}
 	}
 	return rows
+}
+
+// exits waits until the command in the window has ended, and compares its exit code.
+func (w *terminal) exits(t *testing.T, code int) {
+	t.Helper()
+	var status []byte
+	await(t, 20*time.Second, "the end", func() bool {
+		status, _ = os.ReadFile(w.status) // not there yet
+		return len(status) > 0
+	})
+	if got := strings.TrimSpace(string(status)); got != strconv.Itoa(code) {
+		t.Errorf("exit status %s, want %d; the window shows\n%s", got, code, strings.Join(w.rows(t), "\n"))
+	}
 }
 
 var percent = regexp.MustCompile(`\b(\d{1,3}) ?%`)
@@ -105,12 +122,11 @@ func TestInteropTerminal(t *testing.T) {
 			p.allow(x.blocks() / 4)
 			w.clean(t, tt.then, 75)
 			p.release()
-			await(t, 20*time.Second, "the end", func() bool { return strings.Contains(w.tmux(t, "capture-pane", "-p"), "Pane is dead") })
+			w.exits(t, 0)
 			x.isAloneIn(t, dir)
-			all := strings.Join(w.rows(t), "")
-			if !strings.Contains(all, filepath.Base(dir)+"/payload") {
-				t.Errorf("the path is not there: %q", all)
-			}
+			await(t, 5*time.Second, "the path in the window", func() bool {
+				return strings.Contains(strings.Join(w.rows(t), ""), filepath.Base(dir)+"/payload")
+			})
 		})
 	}
 }
