@@ -81,7 +81,7 @@ var rules = map[string]rule{
 		"cmd/internal/swarm cmd/internal/swarm/core cmd/internal/discover cmd/internal/sockets cmd/internal/ui"},
 	"cmd/internal/cli": {imports: "cmd/internal/app " + cobra},
 	// The generator of the man pages is a program of its own, so that cobra/doc is not in bittern.
-	"cmd/internal/manpages": {imports: "cmd/internal/cli github.com/spf13/cobra/doc"},
+	"cmd/internal/manpages": {imports: "cmd/internal/cli github.com/spf13/cobra github.com/spf13/cobra/doc github.com/spf13/pflag"},
 	"cmd/bittern":           {imports: "cmd/internal/cli", tests: testscript},
 	"cmd":                   {}, // this test
 }

@@ -132,7 +132,7 @@ func gather(o CreateOptions) (*content, error) {
 	if !o.NoDate {
 		c.spec.CreationDate = time.Now().Unix()
 	}
-	if err := filepath.WalkDir(where, c.visit(where)); err != nil {
+	if err := filepath.WalkDir(where, c.visit(where, c.outputPath(o))); err != nil {
 		return nil, err
 	}
 	if len(c.files) == 0 {
@@ -141,14 +141,30 @@ func gather(o CreateOptions) (*content, error) {
 	return c, nil
 }
 
-// visit adds the files of a walk from root, which comes in the order of the names in each folder.
-func (c *content) visit(root string) fs.WalkDirFunc {
+// outputPath is where the torrent goes, as a walk would meet it; "" if that is no file.
+func (c *content) outputPath(o CreateOptions) string {
+	if o.Output == "-" {
+		return ""
+	}
+	path, err := filepath.Abs(c.output(o))
+	if err != nil {
+		return "" // then writing it will fail, and say so
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// visit adds the files of a walk from root, which comes in the order of the names in each folder. The
+// torrent's own file, which may stand there from an earlier time, is left out.
+func (c *content) visit(root, output string) fs.WalkDirFunc {
 	base := filepath.Base(root)
 	return func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return unreadable(path, err)
 		}
-		if entry.IsDir() {
+		if entry.IsDir() || path == output && path != root {
 			return nil
 		}
 		if !entry.Type().IsRegular() {

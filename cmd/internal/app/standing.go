@@ -38,6 +38,9 @@ func (x *transfer) snapshot() ui.Snapshot {
 
 // whyNoPeers says in a few words why nobody is connected.
 func (x *transfer) whyNoPeers() string {
+	if n := x.inbox.Snapshot().Liars; n > 0 {
+		return plural(n, "peer") + " banned for sending corrupt data, no other answers"
+	}
 	status := x.trackers.Status()
 	found, failed := 0, 0
 	var last string
@@ -77,12 +80,20 @@ func (x *transfer) outcomeError(o core.Outcome, p plan) error {
 		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: "name one with --peer or another tracker with --tracker"}
 	case core.Stalled:
 		return &Error{Class: ClassStalled, What: fmt.Sprintf("stalled at %s", soFar(s)),
-			Err: fmt.Errorf("no content came for %v from %s", p.stall, plural(s.Peers, "peer")), Hint: "the same command continues"}
+			Err: fmt.Errorf("no content came for %v from %s", p.stall, x.whom(s)), Hint: "the same command continues"}
 	case core.OutOfTime:
 		return &Error{Class: ClassMaxTime, What: fmt.Sprintf("not complete after %v", p.maxTime),
 			Err: errors.New(soFar(s)), Hint: "the same command continues"}
 	}
 	return fmt.Errorf("ended without a reason: %v", o)
+}
+
+// whom says whom content was awaited from.
+func (x *transfer) whom(s core.Snapshot) string {
+	if s.Peers == 0 && s.Liars > 0 {
+		return "anybody: " + x.whyNoPeers()
+	}
+	return plural(s.Peers, "peer")
 }
 
 func soFar(s core.Snapshot) string { return ui.Size(s.Done) + " of " + ui.Size(s.Total) }

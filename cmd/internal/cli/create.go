@@ -31,7 +31,7 @@ func newCreate(e env) *cobra.Command {
 		"cut into pieces of this size, a power of two (default: what makes 1,250 to 2,500 pieces)")
 	f.BoolVar(&o.Private, "private", false, "let peers come from the trackers only")
 	f.StringVar(&o.Comment, "comment", "", "say `TEXT`")
-	f.StringVar(&o.Source, "source", "", "name the torrent's origin, which makes its info-hash another")
+	f.StringVar(&o.Source, "source", "", "name the torrent's origin as `TAG`, which makes its info-hash another")
 	f.StringVar(&o.Name, "name", "", "call the file or root folder `NAME`")
 	f.BoolVar(&o.NoDate, "no-date", false, "leave the creation date out")
 	bindShown(cmd, &o.Shown, "print one JSON object")

@@ -61,8 +61,8 @@ type StaticConfig struct {
 
 // Static is the source of the peers that the user named. Each is emitted once it is known, and again when its name leads elsewhere.
 type Static struct {
-	cfg  StaticConfig
-	lost atomic.Int32 // peers whose name could not be looked up three times in a row
+	cfg     StaticConfig
+	pending atomic.Int32 // peers neither emitted yet nor given up after three failed lookups
 }
 
 // NewStatic returns the source.
@@ -73,11 +73,14 @@ func NewStatic(cfg StaticConfig) *Static {
 	if cfg.Lookup == nil {
 		cfg.Lookup = net.DefaultResolver.LookupNetIP
 	}
-	return &Static{cfg: cfg}
+	s := &Static{cfg: cfg}
+	s.pending.Store(int32(len(cfg.Peers)))
+	return s
 }
 
-// Exhausted implements [Source]: no peer was named, or no name can be looked up. Whether known peers answer is for those to say who dial.
-func (s *Static) Exhausted() bool { return int(s.lost.Load()) == len(s.cfg.Peers) }
+// Exhausted implements [Source]: every peer has been emitted, or its name could not be looked up three times. Whether
+// they answer is for those to say who dial.
+func (s *Static) Exhausted() bool { return s.pending.Load() == 0 }
 
 // Run implements [Source].
 func (s *Static) Run(ctx context.Context) {
@@ -92,6 +95,7 @@ func (s *Static) Run(ctx context.Context) {
 	}
 	if len(numbers) > 0 {
 		s.cfg.Emit(Found{Addrs: numbers, Source: "--peer"})
+		s.pending.Add(-int32(len(numbers)))
 	}
 	<-ctx.Done()
 	wg.Wait()
@@ -100,6 +104,7 @@ func (s *Static) Run(ctx context.Context) {
 // follow looks a peer's name up until ctx ends.
 func (s *Static) follow(ctx context.Context, p Peer) {
 	var known []netip.AddrPort
+	decided := sync.OnceFunc(func() { s.pending.Add(-1) })
 	for failures := 0; ctx.Err() == nil; {
 		found, err := s.lookup(ctx, p)
 		wait := lookupAgain
@@ -108,20 +113,18 @@ func (s *Static) follow(ctx context.Context, p Peer) {
 			return
 		case err != nil:
 			if failures++; failures == failuresLost {
-				s.lost.Add(1)
+				decided()
 			}
 			if failures == 1 {
 				s.cfg.Log.Warn("peer not found", "peer", p.String(), "error", err)
 			}
 			wait = min(firstLookup<<min(failures-1, 4), lastLookup)
 		default:
-			if failures >= failuresLost {
-				s.lost.Add(-1)
-			}
 			failures = 0
 			if !slices.Equal(found, known) {
 				known = found
 				s.cfg.Emit(Found{Addrs: slices.Clone(found), Source: "--peer"})
+				decided()
 			}
 		}
 		pause(ctx, wait)

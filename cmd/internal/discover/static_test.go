@@ -108,8 +108,8 @@ func TestStaticNumbers(t *testing.T) {
 			t.Errorf("found %v", got)
 		}
 		time.Sleep(time.Hour)
-		if got := e.take(); got != nil || s.Exhausted() {
-			t.Errorf("found %v again; exhausted %v", got, s.Exhausted())
+		if got := e.take(); got != nil || !s.Exhausted() {
+			t.Errorf("found %v again; exhausted %v, want that nothing more is to be had", got, s.Exhausted())
 		}
 	})
 }
@@ -135,7 +135,7 @@ func TestStaticNames(t *testing.T) {
 		}
 		n.set("a", "5.6.7.8", "1.2.3.4", "::ffff:1.2.3.4", "0.0.0.0", "224.0.0.1", "2001:db8::1")
 		time.Sleep(time.Minute)
-		if got := e.take(); !slices.Equal(got, []string{"--peer[1.2.3.4:5 5.6.7.8:5]"}) || s.Exhausted() {
+		if got := e.take(); !slices.Equal(got, []string{"--peer[1.2.3.4:5 5.6.7.8:5]"}) || !s.Exhausted() {
 			t.Errorf("found %v, exhausted %v", got, s.Exhausted())
 		}
 		n.set("a", "1.2.3.4", "5.6.7.8")
@@ -156,6 +156,27 @@ func TestStaticNames(t *testing.T) {
 		sec := time.Second
 		if want := []time.Duration{0, 5 * sec, 15 * sec, 35 * sec, 75 * sec}; !slices.Equal(n.asked[:5], want) {
 			t.Errorf("asked at %v, want %v", n.asked[:5], want)
+		}
+	})
+}
+
+// A name that leads somewhere after all has nothing more to give, and one still looked up has.
+func TestStaticPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var e emitted
+		n := &names{addrs: make(map[string][]netip.Addr), start: time.Now()}
+		s := NewStatic(StaticConfig{Peers: peers(t, "1.2.3.4:5", "a:5"), Lookup: n.lookup, Emit: e.emit})
+		if s.Exhausted() {
+			t.Error("exhausted before it ran")
+		}
+		defer running(t, s)()
+		if synctest.Wait(); s.Exhausted() {
+			t.Error("exhausted while a name was looked up")
+		}
+		n.set("a", "5.6.7.8")
+		time.Sleep(6 * time.Second)
+		if synctest.Wait(); !s.Exhausted() {
+			t.Error("not exhausted although all is known")
 		}
 	})
 }

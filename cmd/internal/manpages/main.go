@@ -7,7 +7,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"bittern/cmd/internal/cli"
 )
@@ -27,9 +29,18 @@ func main() {
 // bytes.
 func write(dir string) error {
 	root := cli.Root()
+	plain(root)
 	root.DisableAutoGenTag = true
 	epoch := time.Unix(0, 0).UTC()
 	return doc.GenManTree(root, &doc.GenManHeader{
 		Section: "1", Source: "bittern", Manual: "bittern", Date: &epoch,
 	}, dir)
+}
+
+// plain takes the marks out of the flags' texts that name their values in the help.
+func plain(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+	for _, sub := range cmd.Commands() {
+		plain(sub)
+	}
 }

@@ -134,7 +134,11 @@ func (s *Swarm) drop(id core.LinkID, err error) {
 	if l == nil {
 		return
 	}
-	s.log.Info("peer dropped", "peer", l.conn.Remote().Addr, "why", err)
+	level := slog.LevelInfo
+	if m, ok := errors.AsType[*core.Misdeed](err); ok && m.Ban {
+		level = slog.LevelWarn // a user whose only peer lies wants to know
+	}
+	s.log.Log(s.ctx, level, "peer dropped", "peer", l.conn.Remote().Addr, "why", err)
 	delete(s.links, id)
 	l.conn.Close(err)
 }

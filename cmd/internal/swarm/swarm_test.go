@@ -183,7 +183,7 @@ func testLiar(t *testing.T) {
 	a.stop()
 	<-(<-lies).ended
 	_ = l.Close()
-	if n := b.logged("level=INFO", "peer dropped", "10.0.0.2", "corrupt"); n != 1 {
+	if n := b.logged("level=WARN", "peer dropped", "10.0.0.2", "corrupt"); n != 1 {
 		t.Errorf("%d lines say that the liar is caught:\n%s", n, &b.log)
 	}
 	if s := b.s.in.Snapshot(); s.Wasted == 0 || s.Wasted > mib {

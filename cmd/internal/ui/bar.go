@@ -15,7 +15,7 @@ func (d *Display) draw(s Snapshot) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	width := d.width()
-	line := barLine(s, width-1) // the last column stays free: some terminals wrap when it is written
+	line := barLine(s, width-3) // room for the ^C that a terminal echoes; some wrap when the last column is written
 	if line == d.drawn && width == d.drawnFor {
 		return
 	}

@@ -14,6 +14,8 @@ type blameState struct {
 	open map[int]*senders // look-up only
 	free []*senders
 	bad  map[int][]version // failed versions of a piece, look-up only
+
+	liars int // convicted so far
 }
 
 // senders holds the sender of each block of one piece; nil where none has come.
@@ -115,6 +117,7 @@ func (c *Core) convict(l *link, i int) {
 		return
 	}
 	l.liar = true
+	c.blame.liars++
 	c.dialing.ban(l)
 	if c.byID[l.id] == l {
 		c.drop(l, &Misdeed{What: "sent corrupt data in piece " + itoa(i), Ban: true})

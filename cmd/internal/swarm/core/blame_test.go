@@ -31,6 +31,9 @@ func TestTheOnlySenderOfABadPieceIsBanned(t *testing.T) {
 	r.want("caught", "1:drop peer sent corrupt data in piece 0")
 	r.handle(Event{Op: Joined, Link: 2, Remote: remote(1)})
 	r.want("and it stays out", "2:drop address is banned")
+	if n := r.c.Snapshot(r.now).Liars; n != 1 {
+		t.Errorf("%d liars counted, want 1", n)
+	}
 }
 
 func TestOfTwoSendersTheLiarIsFound(t *testing.T) {

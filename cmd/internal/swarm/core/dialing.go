@@ -55,9 +55,9 @@ const (
 	maxKnown = 2000 // addresses kept
 
 	// A peer that refuses is tried again after a minute, doubling up to half an hour; one the user
-	// named after a second, doubling up to a minute, for it may just be starting.
+	// named after five seconds, doubling up to a minute, for it may just be starting.
 	firstPause, mostPause             = time.Minute, 30 * time.Minute
-	firstStaticPause, mostStaticPause = time.Second, time.Minute
+	firstStaticPause, mostStaticPause = 5 * time.Second, time.Minute
 
 	// After a failure on this side (no network, no file handle) the address is tried again after a
 	// second, doubling up to a minute, and no other of its family sooner than after that second, so

@@ -126,6 +126,7 @@ type Snapshot struct {
 	UpRate      int64 // bytes/s
 	Peers       int   // connected
 	Seeds       int   // of them, those that have everything
+	Liars       int   // peers banned for corrupt data
 	Copies      int   // connected peers that have become complete while we watched
 	Dialing     int
 	Known       int // addresses we could try
