@@ -28,26 +28,44 @@ func TestFaultFileTooLarge(t *testing.T) {
 	x.isAloneIn(t, dir)
 }
 
-// TestFaultVanished: a file that is taken away while it is written is an error, never a success.
+// TestFaultVanished: a file that is taken away, cut short or replaced while it is written is an
+// error, never a success.
 func TestFaultVanished(t *testing.T) {
-	t.Parallel()
-	x := newFixture("payload", 4*mib, 64*kib)
-	p := newPeer(t, x, "127.0.0.1", script{quota: x.blocks() / 2})
-	dir := t.TempDir()
-	args := []string{"get", x.torrent(t), "-d", dir, "--peer", p.addr.String()}
-	get := run(t, args...)
-	part := filepath.Join(dir, "payload.part")
-	await(t, 10*time.Second, "half of the content", func() bool {
-		_, err := os.Stat(part)
-		return err == nil && p.blocksServed() == x.blocks()/2
-	})
-	if err := os.Remove(part); err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		name   string
+		damage func(part string) error
+	}{
+		{"removed", os.Remove},
+		{"emptied", func(part string) error { return os.Truncate(part, 0) }},
+		{"replaced", func(part string) error {
+			if err := os.Rename(part, part+".old"); err != nil {
+				return err
+			}
+			return os.WriteFile(part, nil, 0o644)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			x := newFixture("payload", 4*mib, 64*kib)
+			p := newPeer(t, x, "127.0.0.1", script{quota: x.blocks() / 2})
+			dir := t.TempDir()
+			args := []string{"get", x.torrent(t), "-d", dir, "--peer", p.addr.String()}
+			get := run(t, args...)
+			part := filepath.Join(dir, "payload.part")
+			await(t, 10*time.Second, "half of the content", func() bool {
+				_, err := os.Stat(part)
+				return err == nil && p.blocksServed() == x.blocks()/2
+			})
+			if err := tt.damage(part); err != nil {
+				t.Fatal(err)
+			}
+			p.release()
+			get.exits(t, 6, 20*time.Second)
+			absent(t, dir, "payload")
+			run(t, args...).exits(t, 0, 20*time.Second)
+			x.isIn(t, dir)
+		})
 	}
-	p.release()
-	get.exits(t, 6, 20*time.Second)
-	run(t, args...).exits(t, 0, 20*time.Second)
-	x.isAloneIn(t, dir)
 }
 
 // TestFaultFullDisk: on a full disk the download ends within seconds with exit status 6 and the

@@ -384,18 +384,25 @@ func (x *fixture) isIn(t *testing.T, dir string) {
 	})
 }
 
-// isAloneIn fails the test unless the whole content stands below dir, and nothing else.
+// isAloneIn fails the test unless the whole content stands below dir, and nothing else: no padding, no
+// unfinished file, no folder without a file.
 func (x *fixture) isAloneIn(t *testing.T, dir string) {
 	t.Helper()
 	x.isIn(t, dir)
-	names, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range names {
-		if e.Name() != x.name {
-			t.Errorf("left beside the content: %s", e.Name())
+	known := map[string]bool{dir: true}
+	x.each(dir, func(path string, _ []byte) {
+		for ; !known[path]; path = filepath.Dir(path) {
+			known[path] = true
 		}
+	})
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if !known[path] {
+			t.Errorf("left beside the content: %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
