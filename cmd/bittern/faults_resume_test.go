@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -44,37 +45,48 @@ func TestFaultSelectMore(t *testing.T) {
 	x.isAloneIn(t, dir)
 }
 
-// TestFaultResumeRecord: a resume record that is broken, empty or another torrent's is not believed.
+// TestFaultResumeRecord: a resume record that is broken is not believed, whether or not the content
+// changed with it.
 func TestFaultResumeRecord(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		spoiled func(record []byte) []byte
+		name   string
+		change func(record []byte) []byte
 	}{
 		{"empty", func([]byte) []byte { return nil }},
 		{"cut short", func(b []byte) []byte { return b[:len(b)/2] }},
 		{"one bit", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
+		{"says that it has the rest", func(b []byte) []byte { // the bits of 32 pieces stand before a checksum
+			for i := range 4 {
+				b[len(b)-24+i] ^= 0xff
+			}
+			return b
+		}},
 		{"noise", func([]byte) []byte { return bytes.Repeat([]byte{0x93, 'd', 'l'}, 1000) }},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			x := newFixture("payload", 2*mib, 64*kib)
-			p := newPeer(t, x, "127.0.0.1", script{quota: x.blocks() / 2})
-			dir := t.TempDir()
-			args := []string{"get", x.torrent(t), "-d", dir, "--peer", p.addr.String()}
-			get := run(t, args...)
-			await(t, 20*time.Second, "half of the content", func() bool { return p.blocksServed() == x.blocks()/2 })
-			get.cmd.Process.Signal(syscall.SIGINT)
-			get.exits(t, 130, 3*time.Second)
-			path := filepath.Join(dir, ".payload.bittern-resume")
-			record, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			write(t, string(tt.spoiled(record)), path)
-			spoil(t, filepath.Join(dir, "payload.part"), 1000)
-			p.release()
-			run(t, args...).exits(t, 0, 30*time.Second)
-			x.isAloneIn(t, dir)
-		})
+		for _, spoiled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, content spoiled: %t", tt.name, spoiled), func(t *testing.T) {
+				t.Parallel()
+				x := newFixture("payload", 2*mib, 64*kib)
+				p := newPeer(t, x, "127.0.0.1", script{quota: x.blocks() / 2})
+				dir := t.TempDir()
+				args := []string{"get", x.torrent(t), "-d", dir, "--peer", p.addr.String()}
+				get := run(t, args...)
+				await(t, 20*time.Second, "half of the content", func() bool { return p.blocksServed() == x.blocks()/2 })
+				get.cmd.Process.Signal(syscall.SIGINT)
+				get.exits(t, 130, 3*time.Second)
+				path := filepath.Join(dir, ".payload.bittern-resume")
+				record, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(t, string(tt.change(record)), path)
+				if spoiled {
+					spoil(t, filepath.Join(dir, "payload.part"), 1000)
+				}
+				p.release()
+				run(t, args...).exits(t, 0, 30*time.Second)
+				x.isAloneIn(t, dir)
+			})
+		}
 	}
 }
