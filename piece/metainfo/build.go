@@ -212,23 +212,23 @@ func (s Spec) checkPaths() error {
 	return nil
 }
 
-// Warnings says which names readers on some system will change, so that what they download
-// is called otherwise: names with hidden characters or too long ones, those that Windows
-// cannot hold, those that differ in case or normal form only.
+// Warnings says which names Parse will change, so that what is downloaded is called otherwise:
+// names with hidden characters or too long ones, those that differ in case or normal form
+// only, and on Windows those that it cannot hold.
 func (s Spec) Warnings() []string {
 	var w warnings
-	r := rules{windows: true}
-	root, err := r.root([]byte(s.Name))
+	here, err := newForecast(s, rules{})
 	if err != nil {
 		return nil // Build refuses it
 	}
-	if root != s.Name {
-		w.warn("the name %s will be %s on some systems", quote(s.Name), quote(root))
+	there, err := newForecast(s, rules{windows: true})
+	if err != nil {
+		return nil
 	}
+	w.renamed("the name "+quote(s.Name), s.Name, here.root, there.root)
 	if s.single() {
 		return w.lines()
 	}
-	t := newTree(r, root, len(s.Files), &warnings{}) // what it says is worded for a reader
 	for _, f := range s.Files {
 		if f.Pad {
 			continue
@@ -238,13 +238,43 @@ func (s Spec) Warnings() []string {
 		if err != nil {
 			return w.lines() // too large for any torrent
 		}
-		path, err := t.add(v)
-		if err != nil {
+		a, aerr := here.path(s.Name, v)
+		b, berr := there.path(s.Name, v)
+		if aerr != nil || berr != nil {
 			return w.lines() // Build refuses it
 		}
-		if path != root+"/"+below {
-			w.warn("%s will be %s on some systems", quote(f.Path), quote(path))
-		}
+		w.renamed(quote(f.Path), f.Path, a, b)
 	}
 	return w.lines()
+}
+
+// A forecast tells what a reader will call the files of a new torrent.
+type forecast struct {
+	*tree
+	root string
+}
+
+func newForecast(s Spec, r rules) (forecast, error) {
+	root, err := r.root([]byte(s.Name))
+	return forecast{newTree(r, root, nil, len(s.Files), &warnings{}), root}, err // its warnings are worded for the reader
+}
+
+// path returns what the reader will call the file whose parts are the elements of v. Its root
+// is name where the reader calls that otherwise, because that has been said once for all files.
+func (f forecast) path(name string, v bencode.Value) (string, error) {
+	path, _, err := f.add(v)
+	return name + strings.TrimPrefix(path, f.root), err
+}
+
+// renamed warns that what is called name in the torrent will be here elsewhere, and there on
+// Windows.
+func (w *warnings) renamed(shown, name, here, there string) {
+	switch {
+	case name != here && here != there:
+		w.warn("%s will be %s when it is downloaded, %s on Windows", shown, quote(here), quote(there))
+	case name != here:
+		w.warn("%s will be %s when it is downloaded", shown, quote(here))
+	case name != there:
+		w.warn("%s will be %s when it is downloaded on Windows", shown, quote(there))
+	}
 }

@@ -180,12 +180,12 @@ func TestPieceLengthFor(t *testing.T) {
 // What other systems cannot hold is said before the torrent goes out.
 func TestSpecWarnings(t *testing.T) {
 	s := Spec{Name: "d:", PieceLength: 16, Files: []File{{Path: "d:/ok.txt", Length: 1}, {Path: "d:/con", Length: 1},
-		{Path: "d:/OK.TXT", Length: 1}, {Path: "d:/a\x1b", Length: 1}, {Length: 12, Pad: true}}}
+		{Path: "d:/OK.TXT", Length: 1}, {Path: "d:/plain", Length: 1}, {Path: "d:/a\x1b:", Length: 1}, {Length: 12, Pad: true}}}
 	got := strings.Join(s.Warnings(), "\n")
-	want := `the name "d:" will be "d_" on some systems
-"d:/con" will be "d_/_con" on some systems
-"d:/OK.TXT" will be "d_/OK (2).TXT" on some systems
-"d:/a\x1b" will be "d_/a_" on some systems`
+	want := `the name "d:" will be "d_" when it is downloaded on Windows
+"d:/con" will be "d:/_con" when it is downloaded on Windows
+"d:/OK.TXT" will be "d:/OK (2).TXT" when it is downloaded
+"d:/a\x1b:" will be "d:/a_:" when it is downloaded, "d:/a__" on Windows`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

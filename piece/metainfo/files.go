@@ -44,7 +44,8 @@ func (p *parser) files(list bencode.Value) (total int64, err error) {
 	}
 	count := min(list.Len(), 1<<18) // more are only believed when they are seen
 	p.Files = make([]File, 0, count)
-	names := newTree(p.rules, p.Root, count, &p.warnings)
+	names := newTree(p.rules, p.Root, p.given, count, &p.warnings)
+	var originals []original
 	var e entry
 	number := 0
 	for v := range list.List() {
@@ -69,12 +70,17 @@ func (p *parser) files(list bencode.Value) (total int64, err error) {
 			p.warn("a symbolic link in the torrent is not created: %s", quote(display(e)))
 			continue
 		default:
-			if f.Path, err = names.add(e.parts()); err != nil {
+			var given string
+			if f.Path, given, err = names.add(e.parts()); err != nil {
 				return 0, invalid("file %d: %v", number, err)
+			}
+			if given != "" {
+				originals = append(originals, original{len(p.Files), given})
 			}
 		}
 		p.Files = append(p.Files, f)
 	}
+	p.settle(originals)
 	return total, nil
 }
 

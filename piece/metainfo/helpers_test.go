@@ -91,6 +91,7 @@ func checkLaws(t testing.TB, tor *Torrent) {
 	if offset != tor.Layout.Total() {
 		t.Errorf("files make %d bytes, the layout has %d", offset, tor.Layout.Total())
 	}
+	checkOriginals(t, tor)
 	for _, w := range tor.Warnings {
 		if Printable(w) != w || len(w) > 2000 {
 			t.Errorf("warning not fit to print: %q", w)

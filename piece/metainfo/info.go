@@ -111,7 +111,7 @@ func (p *parser) name(in inner) error {
 	if err != nil {
 		return invalid("unsafe name: %v", err)
 	}
-	p.Name, p.Root = string(name[:min(len(name), maxText)]), root
+	p.Name, p.Root, p.given = string(name[:min(len(name), maxText)]), root, name
 	if p.Name != p.Root {
 		p.warn("the name %s is not usable as it is: using %s", quote(p.Name), quote(p.Root))
 	}
@@ -156,6 +156,9 @@ func (p *parser) single(in inner) (total int64, err error) {
 		return 0, invalid("its only file is padding or a symbolic link")
 	}
 	p.Files = []File{{Path: p.Root, Length: n}}
+	if string(p.given) != p.Root && p.holds(p.given) {
+		p.originals = []original{{path: string(p.given)}}
+	}
 	return n, nil
 }
 

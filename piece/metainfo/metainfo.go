@@ -93,6 +93,8 @@ type Torrent struct {
 	Files  []File // in the order of the stream, padding included; at least one is not
 	Info   []byte // the raw info dictionary; aliases the input of Parse
 
+	originals []original // of the files that have another path in the torrent, in their order
+
 	Private      bool // peers come from the trackers only (BEP 27)
 	Source       string
 	Comment      string
@@ -145,6 +147,7 @@ type parser struct {
 	*Torrent
 	rules
 	warnings
+	given []byte // the name as the torrent gives it, whole
 }
 
 func parse(in []byte, r rules) (*Torrent, error) {

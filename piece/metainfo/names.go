@@ -20,6 +20,8 @@ const (
 	maxExtension = 32
 	// partSuffix is what storage adds to the name of a file that is not complete.
 	partSuffix = ".part"
+	// reserved characters stand in no name on Windows.
+	reserved = `<>:"\|?*`
 )
 
 // Why a part of a path is refused. The rest can be made safe.
@@ -83,7 +85,7 @@ func (r rules) replace(dst, raw []byte) []byte {
 		switch {
 		case c == utf8.RuneError && n == 1,
 			hidden(c) && !joins(c, before, raw[i+n:]),
-			r.windows && strings.ContainsRune(`<>:"\|?*`, c):
+			r.windows && strings.ContainsRune(reserved, c):
 			dst = append(dst, '_')
 		default:
 			dst = append(dst, raw[i:i+n]...)
@@ -172,7 +174,7 @@ func (t *Torrent) WithRoot(name string) (*Torrent, error) {
 		return nil, &UsageError{Value: name, Reason: "not a name that is safe everywhere, or too long"}
 	}
 	c := *t
-	c.Root, c.Files = name, slices.Clone(t.Files)
+	c.Root, c.Files, c.originals = name, slices.Clone(t.Files), nil
 	var paths arena
 	for i := range c.Files {
 		switch f := &c.Files[i]; {
@@ -183,6 +185,14 @@ func (t *Torrent) WithRoot(name string) (*Torrent, error) {
 			f.Path = paths.join(name, []byte(f.Path[len(t.Root)+1:]))
 		}
 	}
+	var originals []original
+	for _, o := range t.originals {
+		root, below, folder := strings.Cut(o.path, "/")
+		if moved := name + o.path[len(root):]; folder && moved != c.Files[o.file].Path {
+			originals = append(originals, original{o.file, paths.join(name, []byte(below))})
+		}
+	}
+	c.settle(originals)
 	return &c, nil
 }
 

@@ -31,6 +31,7 @@ type tree struct {
 	list     []folder       // the root first
 	suffixed bool           // some name ends in ".part", so that looking for clashes with it is needed
 	paths    arena
+	given    spelling // at the folder of the file before
 
 	last   []byte // the encoded folders of the file before
 	lastIn int32  // and what they are
@@ -54,45 +55,48 @@ type folder struct {
 	asked string // the name as first asked for, clean; the path may end in a numbered one
 }
 
-// newTree returns a tree for about files files below the folder root.
-func newTree(r rules, root string, files int, w *warnings) *tree {
-	return &tree{
+// newTree returns a tree for about files files below the folder root, which the torrent spells
+// given.
+func newTree(r rules, root string, given []byte, files int, w *warnings) *tree {
+	t := &tree{
 		rules: r, warnings: w,
 		taken: make(map[hash]slot, files), folders: make(map[hash]int32),
 		list: []folder{{path: root, asked: root}},
-		fold: folding{caser: cases.Fold()},
+		fold: folding{caser: cases.Fold()}, given: spelling{rules: r, root: given},
 	}
+	t.given.start()
+	return t
 }
 
-// add returns the path for the file whose parts are the elements of v.
-func (t *tree) add(v bencode.Value) (string, error) {
+// add returns the path for the file whose parts are the elements of v, and how the torrent
+// spells it where that is something else that the system can hold.
+func (t *tree) add(v bencode.Value) (path, given string, err error) {
 	dirs, name, err := t.split(v)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	in, err := t.enter(dirs)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	t.part, err = t.clean(t.part[:0], name, maxPart)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	id := t.hash(in, t.part)
 	if !t.free(id, true) {
 		if t.part, id, err = t.number(in, id, t.part, true); err != nil {
-			return "", err
+			return "", "", err
 		}
 	}
 	t.occupy(id, true)
-	path, err := t.join(in, t.part)
-	if err != nil {
-		return "", err
+	if path, err = t.join(in, t.part); err != nil {
+		return "", "", err
 	}
 	if string(t.part) != string(name) {
 		t.warn("%s in the torrent goes to %s", quote(string(name)), quote(path))
 	}
-	return path, nil
+	return path, t.given.file(path, name), nil
 }
 
 // split returns the encoded folders of a path, as a span of the input, and the name.
@@ -122,6 +126,7 @@ func (t *tree) enter(dirs []byte) (int32, error) {
 		return t.lastIn, nil
 	}
 	in := int32(0)
+	t.given.start()
 	for rest := dirs; len(rest) > 0; {
 		v, behind, err := bencode.DecodePrefix(rest, bencode.Limits{})
 		if err != nil {
@@ -131,6 +136,7 @@ func (t *tree) enter(dirs []byte) (int32, error) {
 		if in, err = t.folder(in, name); err != nil {
 			return 0, err
 		}
+		t.given.enter(name)
 		rest = behind
 	}
 	t.last, t.lastIn = dirs, in

@@ -145,7 +145,7 @@ func TestArena(t *testing.T) {
 
 // A path is split into the folders, as they stand in the input, and the name.
 func TestSplit(t *testing.T) {
-	tree := newTree(rules{}, "root", 0, &warnings{})
+	tree := newTree(rules{}, "root", nil, 0, &warnings{})
 	for in, want := range map[string]string{
 		"l1:ae":          "|a",
 		"l1:a2:bb3:ccce": "1:a2:bb|ccc",

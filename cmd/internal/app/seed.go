@@ -71,7 +71,7 @@ func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o Se
 			return nil, storage.Config{}, &Error{Class: ClassUsage, What: "--output", Err: err}
 		}
 	}
-	return t, storageConfig(t, o.Dir), nil
+	return t, readConfig(t, o.Dir), nil
 }
 
 // isTorrentFile tells a .torrent from content to make one of: by its name, or by how it begins. What

@@ -61,7 +61,7 @@ func check(ctx context.Context, d *display, t *metainfo.Torrent, dir string) (st
 	work.total.Store(t.Layout.Total())
 	var rep storage.Report
 	err := work.shown(ctx, d, func() (err error) {
-		cfg := storageConfig(t, dir)
+		cfg := readConfig(t, dir)
 		cfg.Progress = func(done, total int64) {
 			work.done.Store(done)
 			work.total.Store(total)
