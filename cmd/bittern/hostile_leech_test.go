@@ -15,8 +15,10 @@ import (
 )
 
 // leech downloads all of x from a seed that is the command, with up to window requests on their
-// way, from an address of this machine, and compares every byte.
+// way, from an address of this machine, within a minute, and compares every byte.
 func leech(ctx context.Context, x *fixture, from string, to netip.AddrPort, window int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	nc, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
