@@ -36,6 +36,7 @@ const (
 	// Which names are one name on some file system is Unicode's to say, and globs with ** and {} are a
 	// language that users know from elsewhere.
 	names = "golang.org/x/text/cases golang.org/x/text/unicode/norm github.com/bmatcuk/doublestar/v4"
+	leaks = "go.uber.org/goleak" // finds goroutines that a package's tests leave behind
 	// The standard library has no file locks, and syscall is frozen.
 	windows = "golang.org/x/sys/windows"
 )
@@ -46,7 +47,7 @@ var rules = map[string]rule{
 	"piece":          {pure: true},
 	"piece/metainfo": {pure: true, imports: "bencode piece " + names},
 	"piece/merkle":   {pure: true},
-	"piece/storage":  {imports: "piece " + windows},
+	"piece/storage":  {imports: "piece " + windows, tests: leaks},
 
 	"peer/compact": {pure: true},
 	"peer/wire":    {pure: true, imports: "bencode peer/compact"},
@@ -56,10 +57,10 @@ var rules = map[string]rule{
 	"peer/mse":     {},
 	"peer/utp":     {},
 	"peer/webseed": {},
-	"peer":         {imports: "peer/wire peer/pool peer/mse", tests: "peer/simnet"},
+	"peer":         {imports: "peer/wire peer/pool peer/mse", tests: "peer/simnet " + leaks},
 	"peer/simnet":  {},
 
-	"tracker": {imports: "bencode peer/compact"},
+	"tracker": {imports: "bencode peer/compact", tests: leaks},
 
 	"dht/krpc":   {pure: true, imports: "bencode peer/compact"},
 	"dht/table":  {pure: true, imports: "bencode peer/compact"},
@@ -69,13 +70,13 @@ var rules = map[string]rule{
 	"cmd/internal/swarm/core": {pure: true, imports: "piece peer/wire peer/choke peer/rate"},
 	"cmd/internal/swarm": {
 		imports: "cmd/internal/swarm/core piece piece/metainfo piece/storage peer peer/wire peer/pool",
-		tests:   "peer/simnet",
+		tests:   "peer/simnet " + leaks,
 	},
 	"cmd/internal/sim": {
 		imports: "cmd/internal/swarm/core piece peer/wire peer/choke peer/rate",
 	},
-	"cmd/internal/discover": {imports: "tracker dht"},
-	"cmd/internal/sockets":  {imports: "peer/utp"},
+	"cmd/internal/discover": {imports: "tracker dht", tests: leaks},
+	"cmd/internal/sockets":  {imports: "peer/utp", tests: leaks},
 	"cmd/internal/ui":       {imports: progressbar + " " + humanize + " " + term},
 	"cmd/internal/app": {imports: "bencode piece piece/metainfo piece/storage peer peer/wire peer/pool tracker dht " +
 		"cmd/internal/swarm cmd/internal/swarm/core cmd/internal/discover cmd/internal/sockets cmd/internal/ui"},

@@ -1,42 +1,18 @@
 package storage
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
-	"time"
+
+	"go.uber.org/goleak"
 
 	"bittern/piece"
 )
 
-// TestMain fails when a goroutine of ours is left behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for deadline := time.Now().Add(5 * time.Second); code == 0; runtime.Gosched() {
-		left := ours()
-		if len(left) == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			fmt.Fprintf(os.Stderr, "goroutines left:\n%s\n", strings.Join(left, "\n\n"))
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// ours returns the stacks of the goroutines of this package but the one that runs the tests.
-func ours() []string {
-	buf := make([]byte, 1<<20)
-	stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	return slices.DeleteFunc(stacks, func(s string) bool {
-		return strings.Contains(s, "TestMain") || !strings.Contains(s, "piece/storage.")
-	})
-}
+// TestMain fails when a test has left a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestCut: the parts of any range are in order, without gap, and each lies in its file.
 func TestCut(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 
+	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/ui"
 )
 
@@ -28,6 +29,14 @@ func ParseProgress(s string) (ui.Mode, error) {
 		return m, nil
 	}
 	return ui.Auto, errors.New("want auto, bar, lines or none")
+}
+
+// ParsePorts reads a port or a range of ports, N or N-M; 0 means any.
+func ParsePorts(s string) (sockets.Ports, error) {
+	if s == "0" {
+		return sockets.Ports{}, nil
+	}
+	return sockets.ParsePorts(s)
 }
 
 // EmitFailure writes the JSON event of an error that ends a command with the given exit code.

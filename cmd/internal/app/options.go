@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/ui"
 )
 
@@ -18,14 +19,14 @@ type Shown struct {
 
 // A Network says how to reach peers, and how to be reached.
 type Network struct {
-	Version       string     // of this program, as peers and trackers are told
-	Port, PortEnd int        // listen port, or the first and last of a range; 0, 0 means any
-	Interface     netip.Addr // listen on it and connect from it; the zero Addr means any
-	Only4, Only6  bool       // one address family only; not both
-	MaxPeers      int        // connections, at most
-	Trackers      []string   // more announce URLs, each a tier of its own
-	NoTrackers    bool       // not even the torrent's
-	Peers         []string   // HOST:PORT to connect to
+	Version      string        // of this program, as peers and trackers are told
+	Ports        sockets.Ports // to listen on, the first that is free; the zero value means any
+	Interface    netip.Addr    // listen on it and connect from it; the zero Addr means any
+	Only4, Only6 bool          // one address family only; not both
+	MaxPeers     int           // connections, at most
+	Trackers     []string      // more announce URLs, each a tier of its own
+	NoTrackers   bool          // not even the torrent's
+	Peers        []string      // HOST:PORT to connect to
 }
 
 // A SeedUntil says how long to upload after completion; the first condition that is met counts.

@@ -173,8 +173,7 @@ func piecesOf(t *metainfo.Torrent, wanted []bool) *piece.Bitfield {
 
 // listen opens the port for peers. Only a port that the user named must be had.
 func (x *transfer) listen() error {
-	ports := sockets.Ports{Low: uint16(x.net.Port), High: uint16(max(x.net.Port, x.net.PortEnd))}
-	l, err := sockets.Listen(x.policy, ports)
+	l, err := sockets.Listen(x.policy, x.net.Ports)
 	switch {
 	case err == nil:
 		x.listener = l
@@ -182,7 +181,7 @@ func (x *transfer) listen() error {
 			x.log.Warn("ports taken", "count", l.PassedOver(), "listening", l.Port())
 		}
 		return nil
-	case ports.Low != 0 || x.net.Interface.IsValid():
+	case x.net.Ports != sockets.Ports{} || x.net.Interface.IsValid():
 		return &Error{Class: ClassNetwork, What: "cannot listen for peers", Err: err}
 	}
 	x.log.Warn("cannot listen for peers: only connecting to them", "error", err)

@@ -27,14 +27,7 @@ func bindProgress(cmd *cobra.Command, o *app.Shown) {
 // bindNetwork binds how to reach peers.
 func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f := cmd.Flags()
-	var none ports
-	port := into(&none, "PORT", "", parsePorts)
-	port.parse = func(s string) error {
-		p, err := parsePorts(s)
-		o.Port, o.PortEnd = p.first, p.last
-		return err
-	}
-	f.VarP(port, "port", "p", "listen on this port, or the first free one of a range N-M (default: any)")
+	f.VarP(into(&o.Ports, "PORT", "", app.ParsePorts), "port", "p", "listen on this port, or the first free one of a range N-M (default: any)")
 	f.Var(&list{&o.Peers, "HOST:PORT", checkPeer}, "peer", "connect to this peer (may be repeated)")
 	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "add a tracker (may be repeated)")
 	f.BoolVar(&o.NoTrackers, "no-trackers", false, "use no tracker, not even the torrent's")

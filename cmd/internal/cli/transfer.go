@@ -101,7 +101,7 @@ const events = "events"
 // parseListen reads HOST:PORT, where the host may be empty and the port 0.
 func parseListen(s string) (string, error) {
 	if _, port, err := net.SplitHostPort(s); err == nil {
-		if _, err := parsePorts(port); err == nil && !strings.Contains(port, "-") {
+		if _, err := app.ParsePorts(port); err == nil && !strings.Contains(port, "-") {
 			return s, nil
 		}
 	}

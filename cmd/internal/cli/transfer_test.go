@@ -63,11 +63,15 @@ func TestGetFlags(t *testing.T) {
 		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers",
 		"--max-peers", "7", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--seed",
 		"--sequential", "--interface", "127.0.0.2", "-4", "-qq", "-v", "--log", "L", "--json", "--progress", "none", "x.torrent")
+	ports, err := app.ParsePorts("6881-6889")
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := app.GetOptions{
 		Source: "x.torrent", Dir: "D", Output: "N", Select: "1,3-5", Exclude: "*.txt", List: true, Overwrite: true,
 		Sequential: true, MaxTime: time.Hour, StallTimeout: 90 * time.Second,
 		Network: app.Network{
-			Version: Version(), Port: 6881, PortEnd: 6889, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7,
+			Version: Version(), Ports: ports, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7,
 			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
 		},
 		SeedUntil: app.SeedUntil{Forever: true, Ratio: 1.5, Time: 5 * time.Minute},

@@ -118,23 +118,6 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// ports are the first and last of a range of listen ports.
-type ports struct{ first, last int }
-
-// parsePorts reads N or N-M.
-func parsePorts(s string) (ports, error) {
-	from, to, isRange := strings.Cut(s, "-")
-	if !isRange {
-		to = from
-	}
-	first, err1 := strconv.ParseUint(from, 10, 16)
-	last, err2 := strconv.ParseUint(to, 10, 16)
-	if err1 != nil || err2 != nil || first > last || first == 0 && last != 0 {
-		return ports{}, errors.New("want a port of 1 to 65535, or a range like 6881-6889")
-	}
-	return ports{int(first), int(last)}, nil
-}
-
 // parseCount reads a number of at least one.
 func parseCount(s string) (int, error) {
 	n, err := strconv.Atoi(s)

@@ -46,25 +46,6 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-func TestParsePorts(t *testing.T) {
-	bad := ports{-1, -1}
-	for _, tt := range []struct {
-		in   string
-		want ports
-	}{
-		{"6881", ports{6881, 6881}}, {"6881-6889", ports{6881, 6889}}, {"0", ports{}}, {"65535", ports{65535, 65535}},
-		{"65536", bad}, {"-1", bad}, {"5-4", bad}, {"0-4", bad}, {"", bad}, {"1-", bad}, {"x", bad}, {"1-2-3", bad},
-	} {
-		got, err := parsePorts(tt.in)
-		if err != nil {
-			got = bad
-		}
-		if got != tt.want {
-			t.Errorf("%q: got %v (%v), want %v", tt.in, got, err, tt.want)
-		}
-	}
-}
-
 func TestNumbers(t *testing.T) {
 	for _, in := range []string{"0", "-1", "x", "", "NaN", "Inf"} {
 		if _, err := parseRatio(in); err == nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -14,12 +13,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"bittern/cmd/internal/swarm/core"
 	"bittern/peer"
@@ -35,27 +34,8 @@ const (
 	mib = 1 << 20
 )
 
-// TestMain fails when a test has left a goroutine of ours behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for limit := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
-		left := leftBehind()
-		if left == "" {
-			os.Exit(code)
-		}
-		if time.Now().After(limit) {
-			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
-			os.Exit(1)
-		}
-	}
-}
-
-// leftBehind returns the stacks of goroutines that run code of this module, but for the one that asks.
-func leftBehind() string {
-	buf := make([]byte, 1<<20)
-	stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	return strings.Join(slices.DeleteFunc(stacks[1:], func(s string) bool { return !strings.Contains(s, "bittern/") }), "\n\n")
-}
+// TestMain fails when a test has left a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A torrent is the content that a test's swarm is about: one file.
 type torrent struct {
