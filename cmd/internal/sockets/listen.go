@@ -24,7 +24,7 @@ func ParsePorts(s string) (Ports, error) {
 	l, err := strconv.ParseUint(low, 10, 16)
 	h, errHigh := strconv.ParseUint(high, 10, 16)
 	if err != nil || errHigh != nil || l == 0 || h < l {
-		return Ports{}, fmt.Errorf("%q is not a port or a range of ports from 1 to 65535", s)
+		return Ports{}, errors.New("want a port of 1 to 65535, or a range like 6881-6889")
 	}
 	return Ports{uint16(l), uint16(h)}, nil
 }
