@@ -131,9 +131,9 @@ const Quantum = 60 * time.Second
 
 // SeedRound decides for a complete torrent, where nobody can give us anything. BEP 3 would
 // unchoke those who download fastest, which lets a few of them keep the seed for themselves; instead
-// slots go round. Whoever has been unchoked for less than [Quantum] stays, the others follow in
-// the order in which they have waited, and last, if slots are left, come those whose quantum is
-// over, fastest first.
+// slots go round. Whoever has been unchoked for less than [Quantum] stays, unless it takes nothing
+// and has had a round to begin with; the others follow in the order in which they have waited, and
+// last, if slots are left, come those whose quantum is over, fastest first.
 func SeedRound(cs []Candidate, slots int) Decision {
 	if slots <= 0 {
 		return Decision{}
@@ -166,7 +166,7 @@ func byTurn(a, b Candidate) int {
 // turn ranks a candidate: within its quantum, waiting, quantum over.
 func turn(c Candidate) int {
 	switch {
-	case c.Unchoked && c.Since < Quantum:
+	case c.Unchoked && (c.Since < Every || c.Since < Quantum && c.Rate > 0):
 		return 0
 	case !c.Unchoked:
 		return 1

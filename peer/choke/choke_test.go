@@ -143,7 +143,10 @@ func TestSeedRound(t *testing.T) {
 		{"nobody", nil, 4, nil},
 		{"no slots", []Candidate{peer(1, 9, "i")}, 0, nil},
 		{"all fit", []Candidate{peer(1, 9, "i"), peer(2, 0, "iu"), peer(3, 5, "")}, 2, []uint64{1, 2}},
-		{"a quantum is kept", []Candidate{since(peer(1, 0, "iu"), Quantum-1), since(peer(2, 0, "i"), time.Hour)}, 1, []uint64{1}},
+		{"a quantum is kept", []Candidate{since(peer(1, 1, "iu"), Quantum-1), since(peer(2, 0, "i"), time.Hour)}, 1, []uint64{1}},
+		{"a quantum is kept by who has just begun", []Candidate{since(peer(1, 0, "iu"), Every-1), since(peer(2, 0, "i"), time.Hour)}, 1, []uint64{1}},
+		{"who takes nothing loses the rest of it", []Candidate{since(peer(1, 0, "iu"), Every), since(peer(2, 0, "i"), time.Second)}, 1, []uint64{2}},
+		{"who takes nothing stays if nobody waits", []Candidate{since(peer(1, 0, "iu"), Every)}, 1, []uint64{1}},
 		{"a quantum is over", []Candidate{since(peer(1, 9, "iu"), Quantum), since(peer(2, 0, "i"), time.Second)}, 1, []uint64{2}},
 		{"longest wait first", []Candidate{since(peer(1, 0, "i"), 1), since(peer(2, 0, "i"), 3), since(peer(3, 0, "i"), 2)}, 2, []uint64{2, 3}},
 		{"quantum over, fastest first", []Candidate{since(peer(1, 1, "iu"), time.Hour), since(peer(2, 9, "iu"), time.Hour), since(peer(3, 0, "i"), 1)}, 2, []uint64{2, 3}},
@@ -162,7 +165,7 @@ func TestSeedRoundIsFair(t *testing.T) {
 	const peers, slots, rounds = 10, 4, 180
 	cs := make([]Candidate, peers)
 	for i := range cs {
-		cs[i] = peer(uint64(i+1), float64(i*i), "i")
+		cs[i] = peer(uint64(i+1), float64(1+i*i), "i")
 	}
 	served := make([]int, peers)
 	for range rounds {

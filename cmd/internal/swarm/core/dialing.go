@@ -55,7 +55,7 @@ const (
 	maxKnown = 2000 // addresses kept
 
 	// A peer that refuses is tried again after a minute, doubling up to half an hour; one the user
-	// named after five seconds, doubling up to a minute, for it may just be starting.
+	// named, and any at first while nobody is connected, after five seconds, for it may just be starting.
 	firstPause, mostPause             = time.Minute, 30 * time.Minute
 	firstStaticPause, mostStaticPause = 5 * time.Second, time.Minute
 
@@ -365,6 +365,9 @@ func (s *dialState) pause(c *Core, a *address) {
 	first, most := firstPause, mostPause
 	if a.source == SourceStatic {
 		first, most = firstStaticPause, mostStaticPause
+	}
+	if a.failed == 0 && len(c.links) == 0 {
+		first = firstStaticPause // it may be all we have
 	}
 	a.due = c.now.Add(min(first<<min(a.failed, 10), most))
 	a.failed++

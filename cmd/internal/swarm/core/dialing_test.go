@@ -88,6 +88,7 @@ func TestARefusedAddressWaitsTwiceAsLongEachTime(t *testing.T) {
 		{SourceStatic, firstStaticPause, mostStaticPause},
 	} {
 		r := newRig(t, Config{})
+		r.join(999) // somebody else is there
 		r.handle(Event{Op: Found, Addrs: addrs("198.18.0.1:1"), Source: tt.src})
 		want := tt.first
 		for range 12 {
@@ -99,6 +100,20 @@ func TestARefusedAddressWaitsTwiceAsLongEachTime(t *testing.T) {
 			r.want("due", "dial 198.18.0.1:1")
 			want = min(2*want, tt.most)
 		}
+	}
+}
+
+func TestTheOnlyAddressIsTriedAgainSoon(t *testing.T) {
+	r := newRig(t, Config{})
+	at := addrs("198.18.0.1:1")
+	r.handle(Event{Op: Found, Addrs: at, Source: SourceTracker})
+	for _, want := range []time.Duration{firstStaticPause, 2 * firstPause, 4 * firstPause} {
+		r.forget()
+		r.handle(Event{Op: DialFailed, Addr: at[0]})
+		r.tick(want - 1)
+		r.want("too early", "")
+		r.tick(1)
+		r.want("due", "dial 198.18.0.1:1")
 	}
 }
 
@@ -267,6 +282,7 @@ func TestAnAddressThatOnlyShakesHandsBacksOff(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, Config{Layout: layoutOf(t, 16*mib, mib)})
+			r.join(999) // somebody else is there
 			r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
 			for n := range 3 {
 				id := LinkID(n + 1)
@@ -444,8 +460,8 @@ func TestABannedAddressIsOutForGood(t *testing.T) {
 	}
 }
 
-// A thousand connections come in: there is place for eighty, and those who take one for nothing lose
-// it to those who come later.
+// A thousand connections come in: there is place for sixty of them, and twenty for those we dial. Those
+// who take one for nothing lose it to those who come later.
 func TestACrowdAtTheDoor(t *testing.T) {
 	r := newRig(t, Config{})
 	come := func(id LinkID) {
@@ -456,13 +472,13 @@ func TestACrowdAtTheDoor(t *testing.T) {
 	for id := LinkID(1); id <= 1000; id++ {
 		come(id)
 	}
-	if n := len(r.c.links); n != 80 {
-		t.Fatalf("%d connections, want 80", n)
+	if n := len(r.c.links); n != 60 {
+		t.Fatalf("%d connections, want 60", n)
 	}
 	for id := LinkID(1); id <= 40; id++ {
 		r.say(id, wire.Interested)
 	}
-	r.tick(time.Minute + time.Second)
+	r.tick(idleFor)
 	for id := LinkID(1001); id <= 1100; id++ {
 		come(id)
 	}
@@ -475,8 +491,14 @@ func TestACrowdAtTheDoor(t *testing.T) {
 			}
 		}
 	}
-	if old != 40 || len(r.c.links) != 80 {
+	if old != 40 || len(r.c.links) != 60 {
 		t.Errorf("%d of %d are left of the first, want the 40 who want something", old, len(r.c.links))
+	}
+	for id := LinkID(2001); id <= 2020; id++ { // those we dial
+		r.join(id)
+	}
+	if n := len(r.c.links); n != 80 {
+		t.Errorf("%d connections, want 80", n)
 	}
 }
 

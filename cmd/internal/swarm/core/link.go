@@ -131,7 +131,7 @@ func (c *Core) admit(r *Remote) (twin *link, err error) {
 		return twin, errTwice
 	case sameIP >= maxPerIP && !r.Addr.Addr().IsLoopback():
 		return nil, errManyPerIP
-	case twin == nil && len(c.links) >= c.cfg.MaxPeers:
+	case twin == nil && c.full(r):
 		return nil, c.makeRoom()
 	}
 	return twin, nil
@@ -147,11 +147,28 @@ func (c *Core) keepsNew(old *link, r *Remote) bool {
 	return r.Outgoing == weAreLarger
 }
 
-// makeRoom drops the connection that is worth least, if it is worth less than a new one: one that
-// has been here for a minute while neither end wants anything of the other.
+// full reports whether a new connection needs the place of another. While we download a quarter of
+// the places is for peers that we dial: whoever calls cannot fill them all.
+func (c *Core) full(r *Remote) bool {
+	if r.Outgoing || c.leaving.complete {
+		return len(c.links) >= c.cfg.MaxPeers
+	}
+	calls := 0
+	for _, o := range c.links {
+		if !o.remote.Outgoing {
+			calls++
+		}
+	}
+	return len(c.links) >= c.cfg.MaxPeers || calls >= c.cfg.MaxPeers-c.cfg.MaxPeers/4
+}
+
+// idleFor is how long a peer that wants nothing and has nothing for us may stay in a full house.
+const idleFor = 10 * time.Second
+
+// makeRoom drops the oldest connection of which neither end wants anything, if there is one.
 func (c *Core) makeRoom() error {
 	for _, o := range c.links {
-		if !o.amInterested && !o.interested && c.now.Sub(o.joined) > time.Minute {
+		if !o.amInterested && !o.interested && c.now.Sub(o.joined) >= idleFor {
 			c.drop(o, errMadeRoom)
 			return nil
 		}

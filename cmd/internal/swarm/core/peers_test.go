@@ -265,7 +265,7 @@ func TestAChokeRefusesWhatWaits(t *testing.T) {
 		r.msg(1, request(0, n))
 	}
 	r.forget()
-	r.tick(choke.Quantum + choke.Every)
+	r.tick(choke.Every)
 	r.want("choke first, then reject each (BEP 6)", "1:choke, 6x 1:reject request, 2:unchoke")
 	r.handle(Event{Op: Sent, Link: 1, N: 4 * piece.BlockSize})
 	r.want("nothing is left to send", "")

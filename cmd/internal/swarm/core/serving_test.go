@@ -112,8 +112,14 @@ func TestSeedsGoRound(t *testing.T) {
 	r.say(1, wire.Interested)
 	r.say(2, wire.Interested)
 	r.forget()
-	r.tick(choke.Quantum + choke.Every)
+	for range choke.Quantum / choke.Every {
+		r.tick(choke.Every - time.Second)
+		r.handle(Event{Op: Sent, Link: 1, N: 1}) // who takes nothing would not be kept so long
+		r.tick(time.Second)
+	}
 	r.want("its quantum is over", "1:choke, 2:unchoke")
+	r.tick(choke.Every)
+	r.want("who takes nothing loses its place", "1:unchoke, 2:choke")
 }
 
 func TestSeedingEnds(t *testing.T) {
