@@ -69,10 +69,12 @@ func (p *modelPiece) settle() {
 
 // may reports whether q can be asked for piece i at all.
 func (m *model) may(q *modelPeer, i int) bool {
-	if !q.has[i] || !m.pieces[i].lacks() {
-		return false
-	}
-	return !q.excluded[i] || !slices.ContainsFunc(m.peers, func(o *modelPeer) bool { return o.has[i] && !o.excluded[i] })
+	return q.has[i] && m.pieces[i].lacks() && !m.barred(q, i)
+}
+
+// barred reports whether q is excluded from piece i and another peer is not.
+func (m *model) barred(q *modelPeer, i int) bool {
+	return q.excluded[i] && slices.ContainsFunc(m.peers, func(o *modelPeer) bool { return o.has[i] && !o.excluded[i] })
 }
 
 func (m *model) availability(i int) (n int) {

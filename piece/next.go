@@ -146,8 +146,8 @@ func (s *Scheduler) claim(p *Peer, o *open) claim {
 	case q == p:
 		return owns
 	case q == nil:
-		if o.suspect && o.asked[0] > p.inFlight(o) {
-			return nothing // one peer at a time
+		if o.suspect && (o.asked[0] > p.inFlight(o) || o.asked[1] < o.asked[0]) {
+			return nothing // others were asked, too: one peer at a time
 		}
 		return adopts
 	case q.fast:

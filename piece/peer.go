@@ -144,6 +144,9 @@ func (s *Scheduler) Have(p *Peer, i int) {
 		p.interest++
 	}
 	p.dry = stamp{}
+	if o := s.opened(i); o != nil {
+		s.relieve(o)
+	}
 }
 
 // HaveSet says that p has the pieces of b, which must have the layout's length, besides those
@@ -172,6 +175,7 @@ func (s *Scheduler) HaveSet(p *Peer, b Bitfield) {
 		p.interest += bits.OnesCount64(b.word(w) & s.wanted.word(w) &^ s.have.word(w))
 	}
 	p.dry = stamp{}
+	s.relieveAll()
 }
 
 // HaveAll says that p has every piece. It touches none of them.
@@ -183,6 +187,7 @@ func (s *Scheduler) HaveAll(p *Peer) {
 	p.all = true
 	s.base++
 	p.dry = stamp{}
+	s.relieveAll()
 }
 
 // Lost says that p no longer has piece i (BEP 54). What it was asked of the piece is free for
@@ -255,6 +260,21 @@ func (s *Scheduler) barred(p *Peer, i int) bool {
 	return slices.ContainsFunc(s.peers, func(q *Peer) bool {
 		return q != nil && q.has(i) && !slices.Contains(q.excluded, uint32(i))
 	})
+}
+
+// relieve takes o from its owner if that is barred from it now that another peer has the piece:
+// it would ask for nothing more of it, and keep others from asking.
+func (s *Scheduler) relieve(o *open) {
+	if q := o.owner; q != nil && s.barred(q, o.piece) {
+		s.disown(q, o)
+	}
+}
+
+// relieveAll is relieve for every open piece.
+func (s *Scheduler) relieveAll() {
+	for _, o := range s.opens {
+		s.relieve(o)
+	}
 }
 
 // Return says that the request of b to p is gone: choked, rejected, timed out. The block is

@@ -29,6 +29,7 @@ func (m *model) join() *modelPeer {
 	case 2:
 		m.haveSet(q)
 	}
+	m.relieve()
 	return q
 }
 
@@ -42,6 +43,17 @@ func (m *model) haveSet(q *modelPeer) {
 		}
 	}
 	m.s.HaveSet(q.p, set)
+	m.relieve()
+}
+
+// relieve takes pieces from owners that are not to be asked for them any more, which happens when
+// another peer comes by them.
+func (m *model) relieve() {
+	for i := range m.pieces {
+		if p := &m.pieces[i]; p.owner != nil && m.barred(p.owner, i) {
+			p.owner = nil
+		}
+	}
 }
 
 func (m *model) leave(q *modelPeer) {
@@ -109,6 +121,7 @@ func (m *model) step() {
 	case op < 53:
 		m.s.Have(q.p, i)
 		q.has[i] = true
+		m.relieve()
 	case op < 54:
 		m.haveSet(q)
 	case op < 56:
@@ -168,6 +181,7 @@ func (m *model) finish() {
 	for i := range seed.has {
 		seed.has[i] = true
 	}
+	m.relieve()
 	for round := 0; !m.s.Complete(); round++ {
 		if round > 100*len(m.pieces) {
 			m.t.Fatalf("no end: %s", state(m.s))

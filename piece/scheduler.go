@@ -212,8 +212,8 @@ func (s *Scheduler) Received(p *Peer, b Block) (fresh bool, others []*Peer) {
 	switch {
 	case o.hashing():
 		s.own(o, nil)
-	case o.suspect && o.owner == nil && o.asked[0] == 0:
-		s.epoch++ // another peer may take it up now
+	case o.suspect && o.owner == nil:
+		s.epoch++ // a peer may be alone with it now
 	}
 	return true, s.others
 }

@@ -401,6 +401,23 @@ func TestScripts(t *testing.T) {
 			fast a 1 =
 			bar b 0
 			fast a 1 = 0.0`},
+		{"an excluded owner gives up its piece when another peer comes by it", 1, 4, `
+			join a all
+			fast a 4 = 0.0 0.1 0.2 0.3
+			got a 0.0
+			bad 0
+			bar a 0
+			fast a 2 = 0.0 0.1
+			got a 0.0
+			join b 0
+			fast b 4 =
+			has b 0
+			fast a 4 =
+			fast b 4 =
+			got a 0.1
+			fast a 4 =
+			fast b 4 = 0.2 0.3
+			`},
 		{"all excluded alike", 1, 1, `
 			join a all
 			join b 1
