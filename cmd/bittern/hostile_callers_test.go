@@ -88,6 +88,35 @@ func TestHostileCallers(t *testing.T) {
 	x.isAloneIn(t, dir)
 }
 
+// TestHostileIdleCallers: callers that shake hands and then do nothing, as many as there are places, do
+// not keep out one that has something to give.
+func TestHostileIdleCallers(t *testing.T) {
+	t.Parallel()
+	x := newFixture("payload", 2*mib, 64*kib)
+	k := newTracker(t)
+	dir := t.TempDir()
+	get := run(t, "get", x.torrent(t, k.url), "-d", dir)
+	to := k.awaits(t, "started", 10*time.Second).listens(t)
+	for i := range 100 {
+		l := &link{Conn: dialFrom(t, caller(i), to), peer: &peer{x: x, script: script{id: [20]byte([]byte(fmt.Sprintf("-TI0001-%012d", i)))}}}
+		go func() {
+			if l.shake() == nil {
+				io.Copy(io.Discard, l) // until it ends
+			}
+		}()
+	}
+	honest := newPeer(t, x, "127.0.0.1", script{})
+	await(t, 30*time.Second, "the honest seed is let in", func() bool {
+		if honest.open() == 0 && !get.ended() {
+			honest.dial(t, to)
+			<-time.After(200 * time.Millisecond) // between two calls
+		}
+		return get.ended()
+	})
+	get.exits(t, 0, time.Second)
+	x.isAloneIn(t, dir)
+}
+
 // TestHostileRequestFlood: peers that are unchoked, ask without end and do not read cost a seed
 // nothing that grows, and another peer gets the whole content meanwhile. One that asked for everything
 // once gets, when it begins to read at last, what was queued and no more. (That they are dropped after a minute is tested with the
