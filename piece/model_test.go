@@ -29,10 +29,9 @@ type modelBlock struct {
 }
 
 type modelPeer struct {
-	p        *Peer
-	fast     bool
-	has      []bool
-	excluded []bool
+	p    *Peer
+	fast bool
+	has  []bool
 }
 
 func newModel(t testing.TB, l Layout, draw func(int) int) *model {
@@ -69,12 +68,7 @@ func (p *modelPiece) settle() {
 
 // may reports whether q can be asked for piece i at all.
 func (m *model) may(q *modelPeer, i int) bool {
-	return q.has[i] && m.pieces[i].lacks() && !m.barred(q, i)
-}
-
-// barred reports whether q is excluded from piece i and another peer is not.
-func (m *model) barred(q *modelPeer, i int) bool {
-	return q.excluded[i] && slices.ContainsFunc(m.peers, func(o *modelPeer) bool { return o.has[i] && !o.excluded[i] })
+	return q.has[i] && m.pieces[i].lacks()
 }
 
 func (m *model) availability(i int) (n int) {

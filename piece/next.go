@@ -71,8 +71,8 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 
 // stamp returns the state in which a peer that finds nothing now need not look again. Between
 // two equal stamps pieces were only opened, asked, stored and verified, all of which take
-// away; what gives (a block or piece free again, an owner grown slow, a holder gone that kept an
-// excluded peer out) begins a new epoch, and what concerns one peer alone clears its stamp.
+// away; what gives (a block or piece free again, an owner grown slow) begins a new epoch, and what
+// concerns one peer alone clears its stamp.
 func (s *Scheduler) stamp() stamp { return stamp{s.epoch, s.Endgame()} }
 
 // take asks p for up to n free blocks of o from the front, p owning o unless it shares it. It
@@ -139,7 +139,7 @@ func (s *Scheduler) before(a, b *open, c claim) bool {
 
 // claim returns by what right p takes blocks of o, which has some free and is wanted.
 func (s *Scheduler) claim(p *Peer, o *open) claim {
-	if !s.may(p, o.piece) {
+	if !p.has(o.piece) {
 		return nothing
 	}
 	switch q := o.owner; {
@@ -163,18 +163,15 @@ func (s *Scheduler) claim(p *Peer, o *open) claim {
 	return adopts
 }
 
-// may reports whether p has piece i and is not barred from it.
-func (s *Scheduler) may(p *Peer, i int) bool { return p.has(i) && !s.barred(p, i) }
-
 // pick returns the untouched piece to open for p.
 func (s *Scheduler) pick(p *Peer) (int, bool) {
 	switch {
 	case s.sequential:
-		return s.rarity.lowest(p, s.may)
+		return s.rarity.lowest(p)
 	case s.have.Count() < randomFirst:
-		return s.rarity.random(p, s.rng, s.may)
+		return s.rarity.random(p, s.rng)
 	}
-	return s.rarity.rarest(p, s.rng, s.may)
+	return s.rarity.rarest(p, s.rng)
 }
 
 // duplicate asks p for up to n blocks that are in flight to others: first those asked of one
@@ -201,7 +198,7 @@ func (s *Scheduler) mayRepeat(p *Peer, o *open) bool {
 	if o.suspect && (!p.fast || o.owner != nil && o.owner.fast) {
 		return false
 	}
-	return o.asked[0] > p.inFlight(o) && s.may(p, o.piece)
+	return o.asked[0] > p.inFlight(o) && p.has(o.piece)
 }
 
 // repeat asks p for up to n blocks of o that have the given number of askers, none of them p,

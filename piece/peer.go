@@ -16,7 +16,6 @@ type Peer struct {
 	asked    int      // blocks in flight
 	works    []work   // oldest first
 	current  *open    // where it last took a block; only a hint, the record may be another piece's now
-	excluded []uint32 // pieces not to ask it for, few
 	dry      stamp    // when there was nothing to ask it for
 }
 
@@ -111,7 +110,6 @@ func (s *Scheduler) Leave(p *Peer) {
 	s.forget(p)
 	s.peers[p.slot] = nil
 	*p = Peer{}
-	s.epoch++ // pieces it was excluded from may have nobody else now
 }
 
 // forget takes all that p has out of the availability.
@@ -144,9 +142,6 @@ func (s *Scheduler) Have(p *Peer, i int) {
 		p.interest++
 	}
 	p.dry = stamp{}
-	if o := s.opened(i); o != nil {
-		s.relieve(o)
-	}
 }
 
 // HaveSet says that p has the pieces of b, which must have the layout's length, besides those
@@ -175,7 +170,6 @@ func (s *Scheduler) HaveSet(p *Peer, b Bitfield) {
 		p.interest += bits.OnesCount64(b.word(w) & s.wanted.word(w) &^ s.have.word(w))
 	}
 	p.dry = stamp{}
-	s.relieveAll()
 }
 
 // HaveAll says that p has every piece. It touches none of them.
@@ -187,7 +181,6 @@ func (s *Scheduler) HaveAll(p *Peer) {
 	p.all = true
 	s.base++
 	p.dry = stamp{}
-	s.relieveAll()
 }
 
 // Lost says that p no longer has piece i (BEP 54). What it was asked of the piece is free for
@@ -236,45 +229,6 @@ func (s *Scheduler) Interesting(p *Peer) bool {
 		return s.lacking > 0
 	}
 	return p.interest > 0
-}
-
-// Exclude says that p is not to be asked for piece i again, because it sent a failed one,
-// unless no other peer has it. What it was asked of the piece is free for others.
-func (s *Scheduler) Exclude(p *Peer, i int) {
-	s.layout.check(i)
-	if p.slot == 0 || slices.Contains(p.excluded, uint32(i)) {
-		return
-	}
-	p.excluded = append(p.excluded, uint32(i))
-	s.epoch++ // others excluded may be all that is left
-	if o := s.opened(i); o != nil {
-		s.withdraw(p, o)
-	}
-}
-
-// barred reports whether p is excluded from piece i and another peer is not.
-func (s *Scheduler) barred(p *Peer, i int) bool {
-	if len(p.excluded) == 0 || !slices.Contains(p.excluded, uint32(i)) {
-		return false
-	}
-	return slices.ContainsFunc(s.peers, func(q *Peer) bool {
-		return q != nil && q.has(i) && !slices.Contains(q.excluded, uint32(i))
-	})
-}
-
-// relieve takes o from its owner if that is barred from it now that another peer has the piece:
-// it would ask for nothing more of it, and keep others from asking.
-func (s *Scheduler) relieve(o *open) {
-	if q := o.owner; q != nil && s.barred(q, o.piece) {
-		s.disown(q, o)
-	}
-}
-
-// relieveAll is relieve for every open piece.
-func (s *Scheduler) relieveAll() {
-	for _, o := range s.opens {
-		s.relieve(o)
-	}
 }
 
 // Return says that the request of b to p is gone: choked, rejected, timed out. The block is

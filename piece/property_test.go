@@ -18,7 +18,7 @@ func (m *model) peer() *modelPeer {
 
 func (m *model) join() *modelPeer {
 	n := len(m.pieces)
-	q := &modelPeer{p: m.s.Join(), has: make([]bool, n), excluded: make([]bool, n)}
+	q := &modelPeer{p: m.s.Join(), has: make([]bool, n)}
 	m.peers = append(m.peers, q)
 	switch m.draw(4) {
 	case 0, 1:
@@ -29,7 +29,6 @@ func (m *model) join() *modelPeer {
 	case 2:
 		m.haveSet(q)
 	}
-	m.relieve()
 	return q
 }
 
@@ -43,17 +42,6 @@ func (m *model) haveSet(q *modelPeer) {
 		}
 	}
 	m.s.HaveSet(q.p, set)
-	m.relieve()
-}
-
-// relieve takes pieces from owners that are not to be asked for them any more, which happens when
-// another peer comes by them.
-func (m *model) relieve() {
-	for i := range m.pieces {
-		if p := &m.pieces[i]; p.owner != nil && m.barred(p.owner, i) {
-			p.owner = nil
-		}
-	}
 }
 
 func (m *model) leave(q *modelPeer) {
@@ -121,7 +109,6 @@ func (m *model) step() {
 	case op < 53:
 		m.s.Have(q.p, i)
 		q.has[i] = true
-		m.relieve()
 	case op < 54:
 		m.haveSet(q)
 	case op < 56:
@@ -150,12 +137,6 @@ func (m *model) rare(op int, q *modelPeer, i int) {
 			m.returned(q, i, -1)
 			q.has[i] = false
 		}
-	case 59:
-		m.s.Exclude(q.p, i)
-		if !q.excluded[i] {
-			m.returned(q, i, -1)
-			q.excluded[i] = true
-		}
 	case 60:
 		m.pieces[i].wanted = !m.pieces[i].wanted
 		m.s.SetWanted(i, m.pieces[i].wanted)
@@ -181,7 +162,6 @@ func (m *model) finish() {
 	for i := range seed.has {
 		seed.has[i] = true
 	}
-	m.relieve()
 	for round := 0; !m.s.Complete(); round++ {
 		if round > 100*len(m.pieces) {
 			m.t.Fatalf("no end: %s", state(m.s))
@@ -226,7 +206,7 @@ func TestModel(t *testing.T) {
 // FuzzScheduler: any sequence of operations keeps every invariant and can be brought to an end.
 func FuzzScheduler(f *testing.F) {
 	f.Add([]byte{9, 2, 0, 0, 1, 0, 5, 3, 25, 0, 0, 30, 0, 0})
-	f.Add([]byte("a peer joins, asks, answers, leaves; another lies and is excluded, blocks return"))
+	f.Add([]byte("a peer joins, asks, answers, leaves; another loses a piece, blocks return"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) < 4 || len(in) > 2000 {
 			return

@@ -161,46 +161,45 @@ func (r *rarity) budget(p *Peer) int {
 	return tries
 }
 
-// rarest returns an untouched piece of p that may agrees to, of those the least available, a
-// random one among equals. If that takes long, it is the rarest of a random sample.
-func (r *rarity) rarest(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+// rarest returns an untouched piece of p, of those the least available, a random one among equals. If that takes long, it is the rarest of a random sample.
+func (r *rarity) rarest(p *Peer, rng *rand.Rand) (int, bool) {
 	budget := r.budget(p)
 	for a := 0; a < len(r.first) && budget > 0; a++ {
 		lo, hi := int(r.first[a]), int(r.end(a))
 		if lo == hi || a == 0 && !p.all {
 			continue // nobody but a peer with everything has what bucket 0 holds
 		}
-		if i, ok := r.within(p, lo, min(hi-lo, budget), hi-lo, rng, may); ok {
+		if i, ok := r.within(p, lo, min(hi-lo, budget), hi-lo, rng); ok {
 			return i, true
 		}
 		if budget -= hi - lo; lo == 0 && budget >= 0 {
 			return 0, false // all were looked up
 		}
 	}
-	return r.walk(p, sample, rng, may)
+	return r.walk(p, sample, rng)
 }
 
-// random returns an untouched piece of p that may agrees to, whatever its availability.
-func (r *rarity) random(p *Peer, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+// random returns an untouched piece of p, whatever its availability.
+func (r *rarity) random(p *Peer, rng *rand.Rand) (int, bool) {
 	n := len(r.order)
 	if n == 0 {
 		return 0, false
 	}
 	budget := r.budget(p)
-	if i, ok := r.within(p, 0, min(n, budget), n, rng, may); ok {
+	if i, ok := r.within(p, 0, min(n, budget), n, rng); ok {
 		return i, true
 	}
 	if budget >= n {
 		return 0, false
 	}
-	return r.walk(p, 1, rng, may)
+	return r.walk(p, 1, rng)
 }
 
 // within looks at tries of the n elements of order from lo on, from a random one on.
-func (r *rarity) within(p *Peer, lo, tries, n int, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+func (r *rarity) within(p *Peer, lo, tries, n int, rng *rand.Rand) (int, bool) {
 	at := rng.IntN(n)
 	for range tries {
-		if i := int(r.order[lo+at]); may(p, i) {
+		if i := int(r.order[lo+at]); p.has(i) {
 			return i, true
 		}
 		if at++; at == n {
@@ -219,8 +218,8 @@ func (r *rarity) known(p *Peer) Bitfield {
 }
 
 // walk goes through the untouched pieces of p in ascending order, from a random one on and
-// round, until it has seen enough that may agrees to, and returns the rarest of those.
-func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand, may func(*Peer, int) bool) (int, bool) {
+// round, until it has seen enough of them, and returns the rarest of those.
+func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand) (int, bool) {
 	has, words := r.known(p), r.in.words()
 	if len(r.order) == 0 {
 		return 0, false
@@ -232,9 +231,6 @@ func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand, may func(*Peer, int) 
 			m &^= 1 << (63 - z)
 			i := w*64 + z
 			if best < 0 || r.avail[i] < r.avail[best] {
-				if !may(p, i) {
-					continue
-				}
 				best = i
 			}
 			if seen++; seen >= enough {
@@ -248,19 +244,15 @@ func (r *rarity) walk(p *Peer, enough int, rng *rand.Rand, may func(*Peer, int) 
 	return max(best, 0), best >= 0
 }
 
-// lowest returns the untouched piece of p with the lowest index that may agrees to.
-func (r *rarity) lowest(p *Peer, may func(*Peer, int) bool) (int, bool) {
+// lowest returns the untouched piece of p with the lowest index.
+func (r *rarity) lowest(p *Peer) (int, bool) {
 	has, words := r.known(p), r.in.words()
 	for r.low < words && r.in.word(r.low) == 0 {
 		r.low++
 	}
 	for w := r.low; w < words; w++ {
-		for m := r.in.word(w) & has.word(w); m != 0; {
-			z := bits.LeadingZeros64(m)
-			m &^= 1 << (63 - z)
-			if i := w*64 + z; may(p, i) {
-				return i, true
-			}
+		if m := r.in.word(w) & has.word(w); m != 0 {
+			return w*64 + bits.LeadingZeros64(m), true
 		}
 	}
 	return 0, false

@@ -136,8 +136,6 @@ func (sc *script) run(f []string) (got, want string) {
 		sc.s.Have(p, sc.number(f[2]))
 	case "lost":
 		sc.s.Lost(p, sc.number(f[2]))
-	case "bar":
-		sc.s.Exclude(p, sc.number(f[2]))
 	case "good":
 		sc.s.Verified(sc.number(f[1]))
 	case "bad":
@@ -361,71 +359,6 @@ func TestScripts(t *testing.T) {
 			fast b 3 = 0.1 0.2 0.3
 			good 0
 			complete true`},
-		{"an excluded peer is not asked unless it is the last", 2, 1, `
-			join a all
-			join b all
-			fast a 1 = 0.0
-			got a 0.0
-			bad 0
-			bar a 0
-			fast a 2 = 1.0
-			is . a
-			leave b
-			fast a 2 = 0.0`},
-		{"exclusion gives up what is in flight", 2, 2, `
-			join a all
-			join b all
-			fast a 2 = 0.0 0.1
-			bar a 0
-			is .. ..
-			fast a 2 = 1.0 1.1
-			bar b 0
-			fast a 1 = 0.0`},
-		{"an excluded peer with nothing to do is asked when the others are gone", 2, 1, `
-			join a all
-			join b all
-			join c 10
-			bar a 0
-			good 1
-			fast a 1 =
-			fast a 1 =
-			leave b
-			fast a 1 =
-			leave c
-			fast a 1 = 0.0`},
-		{"an excluded peer with nothing to do is asked when the others are excluded", 2, 1, `
-			join a all
-			join b all
-			bar a 0
-			good 1
-			fast a 1 =
-			bar b 0
-			fast a 1 = 0.0`},
-		{"an excluded owner gives up its piece when another peer comes by it", 1, 4, `
-			join a all
-			fast a 4 = 0.0 0.1 0.2 0.3
-			got a 0.0
-			bad 0
-			bar a 0
-			fast a 2 = 0.0 0.1
-			got a 0.0
-			join b 0
-			fast b 4 =
-			has b 0
-			fast a 4 =
-			fast b 4 =
-			got a 0.1
-			fast a 4 =
-			fast b 4 = 0.2 0.3
-			`},
-		{"all excluded alike", 1, 1, `
-			join a all
-			join b 1
-			bar a 0
-			bar b 0
-			fast a 1 = 0.0
-			back a 0.0
-			fast b 1 = 0.0`},
 		{"a piece no longer wanted, and wanted again", 3, 2, `
 			join a all
 			fast a 1 = 0.0
@@ -575,9 +508,8 @@ func TestRareAndCommon(t *testing.T) {
 				s.Have(common, i)
 			}
 		}
-		s.Exclude(p, 15_000) // common has it
 		got := s.Next(p, 5, true, nil)
-		if len(got) != 3 || verified > 0 && got[0].Piece != 12_345 {
+		if len(got) != 4 || verified > 0 && got[0].Piece != 12_345 {
 			t.Errorf("%d verified: asked %v", verified, got)
 		}
 		audit(t, s)
