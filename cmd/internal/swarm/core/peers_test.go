@@ -348,7 +348,7 @@ func TestOnCompletionSeedsGoAndOthersStay(t *testing.T) {
 	r.want("the seeds go", "completed, 2:drop both ends are seeds, 1:drop both ends are seeds")
 	r.handle(Event{Op: Stored})
 	r.want("once", "")
-	if r.c.WantMore() || !r.c.Have().Full() {
+	if !r.c.Snapshot(r.now).Seeding || !r.c.Have().Full() {
 		t.Error("it does not know that it is complete")
 	}
 }
