@@ -99,8 +99,18 @@ func (p *peer) accept() {
 // dial connects to the command from the peer's own address, and speaks until the connection ends.
 func (p *peer) dial(t *testing.T, to netip.AddrPort) {
 	t.Helper()
-	nc := dialFrom(t, p.addr.Addr(), to)
-	p.going.Go(func() { p.speak(nc, true) })
+	if err := p.tryDial(t, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryDial is dial where the command may be gone.
+func (p *peer) tryDial(t *testing.T, to netip.AddrPort) error {
+	nc, err := tryDialFrom(t, p.addr.Addr(), to)
+	if err == nil {
+		p.going.Go(func() { p.speak(nc, true) })
+	}
+	return err
 }
 
 func (p *peer) close(t *testing.T) {

@@ -249,4 +249,3 @@ func (c *Core) Snapshot(now time.Time) Snapshot {
 
 // Have returns what is verified; it is the core's own and valid until the next call of Handle.
 func (c *Core) Have() piece.Bitfield { return c.pick.sched.HavePieces() }
-
