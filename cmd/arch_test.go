@@ -62,9 +62,10 @@ var rules = map[string]rule{
 
 	"tracker": {imports: "bencode peer/compact", tests: leaks},
 
-	"dht/krpc":   {pure: true, imports: "bencode peer/compact"},
-	"dht/table":  {pure: true, imports: "bencode peer/compact"},
-	"dht/lookup": {pure: true, imports: "bencode peer/compact"},
+	"dht/krpc": {pure: true, imports: "bencode peer/compact"},
+	// What names a node (an id, an address, the distance between two) is one thing in all of the DHT.
+	"dht/table":  {pure: true, imports: "dht/krpc"},
+	"dht/lookup": {pure: true, imports: "dht/krpc"},
 	"dht":        {imports: "dht/krpc dht/table dht/lookup bencode peer/compact", tests: "peer/simnet"},
 
 	"cmd/internal/swarm/core": {pure: true, imports: "piece peer/wire peer/choke peer/rate"},
