@@ -1,0 +1,281 @@
+// Package lookup is the search for the nodes nearest to a target: Kademlia's iterative lookup (BEP 5; Maymounkov and
+// Mazieres, 2002), made quick and hard to mislead.
+//
+// Quick (Jimenez et al., "Sub-second lookups on a large-scale Kademlia-based overlay", 2011): several queries are in
+// flight, each answer sends the next ones to the best nodes known by then, and a query that is not answered soon frees
+// its slot, so no search waits for dead nodes. A late answer still counts.
+//
+// Hard to mislead: a search ends when the nearest nodes have answered whose ids their addresses allow (BEP 42); others
+// are asked, but only so many. Of one network two nodes take part at most. A node that names others which
+// do not answer is believed last.
+//
+// The package is pure. Who runs a search sends the queries, and collects the peers that answers bring.
+package lookup
+
+import (
+	"slices"
+	"time"
+
+	"bittern/dht/krpc"
+)
+
+// Options say how a search behaves.
+type Options struct {
+	Flight int           // queries in flight at once, 1 or more
+	Slow   time.Duration // after which a query counts as in flight no longer
+}
+
+// Shipped is how bittern searches; the README of dht has the figures.
+var Shipped = Options{Flight: 4, Slow: 350 * time.Millisecond}
+
+const (
+	maxNodes   = 128 // known to a search; the farthest go
+	maxUnfit   = krpc.K
+	perNetwork = 2
+	believed   = 2 // contacts that may fail, of those one node named, until the others are asked last
+)
+
+type state uint8
+
+const (
+	fresh state = iota
+	asked
+	answered
+	failed
+)
+
+type node struct {
+	krpc.Contact
+	state state
+	sent  time.Time // when it was asked
+	token []byte    // of its answer; nil if it gave none
+	fits  bool
+	by    *witness // who named it; nil for nodes that we began with, or that two named
+}
+
+// A witness is a node as far as it named others.
+type witness struct{ lived, died int }
+
+func (w *witness) doubtful() bool { return w != nil && w.lived == 0 && w.died >= believed }
+
+// A Search is one lookup. It is not safe for concurrent use.
+type Search struct {
+	target krpc.ID
+	opt    Options
+	nodes  []*node // nearest to the target first
+	unfit  int     // nodes asked that do not fit
+	count  int     // queries handed out
+}
+
+// New returns a search for target that begins with the given nodes.
+func New(target krpc.ID, opt Options, start []krpc.Contact) *Search {
+	s := &Search{target: target, opt: opt}
+	for _, c := range start {
+		s.add(c, nil)
+	}
+	return s
+}
+
+// Target returns what is searched for.
+func (s *Search) Target() krpc.ID { return s.target }
+
+// Asked returns how many queries the search has handed out.
+func (s *Search) Asked() int { return s.count }
+
+// Add tells the search of nodes that came from elsewhere than an answer.
+func (s *Search) Add(nodes ...krpc.Contact) {
+	for _, c := range nodes {
+		s.add(c, nil)
+	}
+}
+
+func (s *Search) add(c krpc.Contact, by *witness) {
+	ip := c.Addr.Addr()
+	network, local, same := krpc.Network(ip), krpc.Local(ip), 0
+	for _, n := range s.nodes {
+		switch {
+		case n.Contact == c:
+			if n.by != by {
+				n.by = nil // a second witness
+			}
+			return
+		case n.Addr == c.Addr, !local && n.Addr.Addr() == ip:
+			return // one address is one node
+		case !local && n.state != failed && krpc.Network(n.Addr.Addr()) == network:
+			same++
+		}
+	}
+	if same >= perNetwork {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(s.nodes, c, func(n *node, c krpc.Contact) int {
+		switch {
+		case s.target.Closer(n.ID, c.ID):
+			return -1
+		case s.target.Closer(c.ID, n.ID):
+			return 1
+		}
+		return n.Addr.Compare(c.Addr)
+	})
+	if at == maxNodes {
+		return
+	}
+	s.nodes = slices.Insert(s.nodes, at, &node{Contact: c, fits: c.ID.Fits(ip), by: by})
+	if len(s.nodes) > maxNodes {
+		s.forget()
+	}
+}
+
+// forget drops the farthest node that is of no more use.
+func (s *Search) forget() {
+	for i := len(s.nodes) - 1; i >= 0; i-- {
+		if st := s.nodes[i].state; st == fresh || st == failed {
+			s.nodes = slices.Delete(s.nodes, i, i+1)
+			return
+		}
+	}
+	s.nodes = s.nodes[:len(s.nodes)-1]
+}
+
+// inFlight reports whether n holds a slot.
+func (s *Search) inFlight(n *node, now time.Time) bool {
+	return n.state == asked && now.Sub(n.sent) < s.opt.Slow
+}
+
+// Next names the node to ask now, and counts it as asked. It is to be called until there is none, after each event and
+// at [Search.Wake].
+func (s *Search) Next(now time.Time) (krpc.Contact, bool) {
+	flying := 0
+	for _, n := range s.nodes {
+		if s.inFlight(n, now) {
+			flying++
+		}
+	}
+	if flying >= s.opt.Flight {
+		return krpc.Contact{}, false
+	}
+	n := s.candidate(now, false)
+	if n == nil && flying == 0 {
+		n = s.candidate(now, true)
+	}
+	if n == nil {
+		return krpc.Contact{}, false
+	}
+	n.state, n.sent = asked, now
+	if !n.fits {
+		s.unfit++
+	}
+	s.count++
+	return n.Contact, true
+}
+
+// candidate returns the nearest node that is worth a query: one that would be among the K nearest of those that
+// answer. Doubtful ones are worth it only if asked for.
+func (s *Search) candidate(now time.Time, doubtful bool) *node {
+	near := 0 // nodes that fit and have answered or soon may
+	for _, n := range s.nodes {
+		if near == krpc.K {
+			return nil
+		}
+		switch {
+		case n.state == answered, s.inFlight(n, now):
+			if n.fits {
+				near++
+			}
+		case n.state != fresh, n.by.doubtful() && !doubtful, !n.fits && s.unfit >= maxUnfit:
+		default:
+			return n
+		}
+	}
+	return nil
+}
+
+// Answered tells the search that a node it asked has answered: with a token or nil, and the nodes it named. Answers of
+// others are ignored. The token is kept and must not be changed.
+func (s *Search) Answered(c krpc.Contact, token []byte, named []krpc.Contact) {
+	i := slices.IndexFunc(s.nodes, func(n *node) bool { return n.Addr == c.Addr })
+	if i < 0 || s.nodes[i].state == fresh || s.nodes[i].state == answered {
+		return
+	}
+	n := s.nodes[i]
+	if n.ID != c.ID {
+		// Who named it had the id wrong, or it is another node by now: it counts as what it says it is.
+		s.nodes = slices.Delete(s.nodes, i, i+1)
+		s.add(c, nil)
+		if i = slices.IndexFunc(s.nodes, func(n *node) bool { return n.Contact == c }); i < 0 {
+			return
+		}
+		s.nodes[i].by, n = n.by, s.nodes[i]
+	}
+	n.state, n.token = answered, token
+	if n.by != nil {
+		n.by.lived++
+	}
+	by := &witness{}
+	for _, c := range named {
+		s.add(c, by)
+	}
+}
+
+// Failed tells the search that a node it asked will not answer, or that its answer was of no use.
+func (s *Search) Failed(c krpc.Contact) {
+	for _, n := range s.nodes {
+		if n.Addr == c.Addr && n.state == asked {
+			n.state = failed
+			if n.by != nil {
+				n.by.died++
+			}
+			return
+		}
+	}
+}
+
+// Wake returns when the next slot is given up for slow; the zero time if none is in flight.
+func (s *Search) Wake(now time.Time) time.Time {
+	var wake time.Time
+	for _, n := range s.nodes {
+		if s.inFlight(n, now) {
+			if at := n.sent.Add(s.opt.Slow); wake.IsZero() || at.Before(wake) {
+				wake = at
+			}
+		}
+	}
+	return wake
+}
+
+// Done reports whether there is nothing left to ask or to wait for: the nearest nodes have answered, or no more are
+// known. Slow nodes are not waited for.
+func (s *Search) Done(now time.Time) bool {
+	near := 0
+	for _, n := range s.nodes {
+		switch {
+		case near == krpc.K:
+			return true
+		case s.inFlight(n, now):
+			return false
+		case n.state == answered && n.fits:
+			near++
+		}
+	}
+	return s.candidate(now, true) == nil
+}
+
+// A Found is a node that answered.
+type Found struct {
+	krpc.Contact
+	Token []byte // nil if it gave none, and takes no announce
+}
+
+// Closest returns the nodes that answered and are nearest to the target, up to [krpc.K], nearest first. Those whose id
+// fits their address come before the others (BEP 42).
+func (s *Search) Closest() []Found {
+	out := make([]Found, 0, krpc.K)
+	for _, fits := range []bool{true, false} {
+		for _, n := range s.nodes {
+			if n.state == answered && n.fits == fits && len(out) < krpc.K {
+				out = append(out, Found{n.Contact, n.token})
+			}
+		}
+	}
+	return out
+}
