@@ -28,7 +28,7 @@ type Config struct {
 
 	OutboxCap   int           // messages that wait to be sent; 0 means 256
 	OutboxBytes int           // bytes that wait to be sent; 0 means 4 MiB
-	KeepAlive   time.Duration // silence of ours after which we send a keep-alive; 0 means 2 min (BEP 3)
+	KeepAlive   time.Duration // silence of ours after which we send a keep-alive; 0 means 100 s
 	Silence     time.Duration // silence of the peer after which it is dropped; 0 means 3 min
 	Stall       time.Duration // for a begun message to come in whole, and for any byte to go out; 0 means 60 s
 }
@@ -36,7 +36,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.OutboxCap = cmp.Or(c.OutboxCap, 256)
 	c.OutboxBytes = cmp.Or(c.OutboxBytes, 4<<20)
-	c.KeepAlive = cmp.Or(c.KeepAlive, 2*time.Minute)
+	// BEP 3 has them "generally sent once every two minutes", but libtorrent closes a connection that has
+	// been silent for exactly that long: ours must have arrived by then.
+	c.KeepAlive = cmp.Or(c.KeepAlive, 100*time.Second)
 	c.Silence = cmp.Or(c.Silence, 3*time.Minute)
 	c.Stall = cmp.Or(c.Stall, time.Minute)
 	return c

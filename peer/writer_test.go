@@ -28,12 +28,13 @@ func testKeepAlive(t *testing.T) {
 		}
 	}
 	empty, have := []byte{0, 0, 0, 0}, msg(wire.Message{ID: wire.Have})
-	next(empty, 2*time.Minute)
-	next(empty, 4*time.Minute)
+	const every = 100 * time.Second // others close what has been silent for two minutes
+	next(empty, every)
+	next(empty, 2*every)
 	time.Sleep(time.Minute)
 	r.c.Send(Outgoing{Control: append(ControlBuffer(), have...)})
-	next(have, 5*time.Minute)
-	next(empty, 7*time.Minute) // two minutes after the last message, not after the last keep-alive
+	next(have, 2*every+time.Minute)
+	next(empty, 3*every+time.Minute) // after the last message, not after the last keep-alive
 	r.c.Close(nil)
 	r.end()
 }
