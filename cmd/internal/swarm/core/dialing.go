@@ -321,6 +321,9 @@ func (s *dialState) refused(c *Core, r *Remote, err error, twin *link) {
 	}
 	s.settle(a, idle)
 	a.due = c.now.Add(busyPause)
+	if twin != nil { // the same peer at another address
+		a.due = c.now.Add(mostPause)
+	}
 }
 
 // left notes that a link is gone. The peer may have only restarted, so an address that was of use

@@ -379,6 +379,17 @@ func TestTheAddressOfAPeerWeHaveRests(t *testing.T) {
 		r.tick(firstPause)
 		r.want("free again", dial)
 	})
+	t.Run("it has a second one", func(t *testing.T) { // IPv4 and IPv6, say
+		r := newRig(t, Config{})
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1), addr(2)}, Source: SourceTracker})
+		r.handle(Event{Op: Joined, Link: 1, Remote: outgoing()})
+		second := outgoing()
+		second.Addr = addr(2)
+		r.handle(Event{Op: Joined, Link: 2, Remote: second})
+		r.forget()
+		r.tick(mostPause - 1)
+		r.want("we have it", "")
+	})
 }
 
 func TestAFullHouseIsNotHeldAgainstWhoComes(t *testing.T) {
