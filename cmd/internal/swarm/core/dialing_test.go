@@ -513,6 +513,24 @@ func TestACrowdAtTheDoor(t *testing.T) {
 	}
 }
 
+// Whoever calls, and says that it wants something to be no idle one, gets none of the places of those we dial.
+func TestCallersTakeNoPlaceOfWhomWeDial(t *testing.T) {
+	r := newRig(t, Config{MaxPeers: 8})
+	for id := LinkID(1); id <= 2; id++ {
+		r.join(id) // idle, perhaps only because we and they have the same pieces
+	}
+	for id := LinkID(11); id <= 20; id++ {
+		rem := remote(id)
+		rem.Outgoing = false
+		r.handle(Event{Op: Joined, Link: id, Remote: rem})
+		r.say(id, wire.Interested)
+		r.tick(idleFor)
+	}
+	if r.c.byID[1] == nil || r.c.byID[2] == nil || len(r.c.links) != 8 {
+		t.Errorf("%d connections are left, of those we dialed %v and %v", len(r.c.links), r.c.byID[1] != nil, r.c.byID[2] != nil)
+	}
+}
+
 func TestThreeDialsToOneAddress(t *testing.T) {
 	r := newRig(t, Config{})
 	var many []netip.AddrPort

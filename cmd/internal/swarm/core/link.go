@@ -131,8 +131,10 @@ func (c *Core) admit(r *Remote) (twin *link, err error) {
 		return twin, errTwice
 	case sameIP >= maxPerIP && !r.Addr.Addr().IsLoopback():
 		return nil, errManyPerIP
-	case twin == nil && c.full(r):
-		return nil, c.makeRoom()
+	case twin == nil && c.manyCalls(r):
+		return nil, c.makeRoom(true)
+	case twin == nil && len(c.links) >= c.cfg.MaxPeers:
+		return nil, c.makeRoom(false)
 	}
 	return twin, nil
 }
@@ -147,11 +149,11 @@ func (c *Core) keepsNew(old *link, r *Remote) bool {
 	return r.Outgoing == weAreLarger
 }
 
-// full reports whether a new connection needs the place of another. While we download a quarter of
-// the places is for peers that we dial: whoever calls cannot fill them all.
-func (c *Core) full(r *Remote) bool {
+// manyCalls reports whether a connection that was opened to us needs the place of another such. While we
+// download a quarter of the places is for peers that we dial: whoever calls cannot fill them all.
+func (c *Core) manyCalls(r *Remote) bool {
 	if r.Outgoing || c.leaving.complete {
-		return len(c.links) >= c.cfg.MaxPeers
+		return false
 	}
 	calls := 0
 	for _, o := range c.links {
@@ -159,15 +161,19 @@ func (c *Core) full(r *Remote) bool {
 			calls++
 		}
 	}
-	return len(c.links) >= c.cfg.MaxPeers || calls >= c.cfg.MaxPeers-c.cfg.MaxPeers/4
+	return calls >= c.cfg.MaxPeers-c.cfg.MaxPeers/4
 }
 
 // idleFor is how long a peer that wants nothing and has nothing for us may stay in a full house.
 const idleFor = 10 * time.Second
 
-// makeRoom drops the oldest connection of which neither end wants anything, if there is one.
-func (c *Core) makeRoom() error {
+// makeRoom drops the oldest connection of which neither end wants anything, if there is one, and of only
+// those that were opened to us if it is their part of the places that is full.
+func (c *Core) makeRoom(ofCalls bool) error {
 	for _, o := range c.links {
+		if ofCalls && o.remote.Outgoing {
+			continue
+		}
 		if !o.amInterested && !o.interested && c.now.Sub(o.joined) >= idleFor {
 			c.drop(o, errMadeRoom)
 			return nil
