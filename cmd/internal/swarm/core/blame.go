@@ -111,7 +111,7 @@ func sole(by []*link) *link {
 	return by[0]
 }
 
-// convict bans a proven liar, connected or not.
+// convict bans a proven liar, connected or not, and with it whoever else is at its address.
 func (c *Core) convict(l *link, i int) {
 	if l.liar {
 		return
@@ -121,5 +121,10 @@ func (c *Core) convict(l *link, i int) {
 	c.dialing.ban(l)
 	if c.byID[l.id] == l {
 		c.drop(l, &Misdeed{What: "sent corrupt data in piece " + itoa(i), Ban: true})
+	}
+	for k := len(c.links) - 1; k >= 0; k-- { // backwards: they leave on the way
+		if o := c.links[k]; c.dialing.banned(&o.remote) {
+			c.drop(o, errBanned)
+		}
 	}
 }

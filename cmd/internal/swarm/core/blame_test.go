@@ -1,6 +1,7 @@
 package core
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -33,6 +34,26 @@ func TestTheOnlySenderOfABadPieceIsBanned(t *testing.T) {
 	r.want("and it stays out", "2:drop address is banned")
 	if n := r.c.Snapshot(r.now).Liars; n != 1 {
 		t.Errorf("%d liars counted, want 1", n)
+	}
+}
+
+// What is banned is an address, with all that is connected from it.
+func TestALiarsOtherConnectionsGoToo(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 64*kib, 64*kib)})
+	r.seed(1)
+	asks := r.takeAsks()
+	other := remote(2)
+	other.Addr = netip.AddrPortFrom(addr(1).Addr(), 7)
+	r.handle(Event{Op: Joined, Link: 2, Remote: other})
+	r.join(3)
+	for _, b := range asks {
+		r.block(1, b)
+	}
+	r.forget()
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	r.want("both go", "1:drop peer sent corrupt data in piece 0, 2:drop address is banned")
+	if r.c.byID[3] == nil {
+		t.Error("a peer of another address was dropped")
 	}
 }
 
