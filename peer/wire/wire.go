@@ -82,7 +82,7 @@ const (
 )
 
 // ErrProtocol matches, by errors.Is, every way a remote can break the protocol once the
-// handshake is over. Callers ban on it; any other error only means to connect again later.
+// handshake is over. It is reason to close the connection, not to ban: only corrupt data is that.
 var ErrProtocol = errors.New("peer wire protocol violation")
 
 // A MessageError reports a message that no conforming peer sends. It matches [ErrProtocol].
