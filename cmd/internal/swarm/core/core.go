@@ -143,8 +143,8 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 		c.verified(ev.Piece, ev.OK, ev.Sums)
 	case Stored:
 		c.completed()
-	case Sent, ReadFailed:
-		c.sent(c.byID[ev.Link], ev.N, ev.Op == Sent)
+	case Sent:
+		c.sent(c.byID[ev.Link], ev.N)
 	case DialFailed:
 		c.dialFailed(ev.Addr, ev.Local)
 	case Found:

@@ -24,7 +24,6 @@ const (
 	Verified                  // a piece's hash is known: Piece, OK, Sums
 	Stored                    // every wanted file stands complete under its final name
 	Sent                      // block data was handed to the kernel: Link, N (bytes)
-	ReadFailed                // a block could not be read and its bytes will never be sent: Link, N
 	DialFailed                // a Dial effect came to nothing: Addr, Local, Err
 	Found                     // a source gave addresses: Addrs, Source
 	Sources                   // what is left of the sources: OK = some still hope for peers
@@ -68,7 +67,6 @@ const (
 	SourceStatic       Source = iota // named by the user: never forgotten, retried soon
 	SourceLocalTracker               // a tracker on this machine: may name loopback addresses
 	SourceTracker                    // a tracker elsewhere
-	SourceIncoming                   // it connected to us
 )
 
 // An EffectOp says what an [Effect] wants done.

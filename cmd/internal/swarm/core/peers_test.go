@@ -301,7 +301,7 @@ func TestCreditOfTheGoneGoesToWhoWaits(t *testing.T) {
 	if !r.has(fmt.Sprintf("%d:read", greedy+1)) {
 		t.Errorf("the last peer is never served: %v", r.got)
 	}
-	r.handle(Event{Op: ReadFailed, Link: 1, N: mostLinkWindow})
+	r.handle(Event{Op: Sent, Link: 1, N: mostLinkWindow})
 	r.handle(Event{Op: Sent, Link: 2, N: mostLinkWindow})
 	if got := r.c.serving.reading; got != piece.BlockSize {
 		t.Errorf("%d bytes counted after late reports, want the one block", got)

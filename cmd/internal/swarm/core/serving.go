@@ -96,20 +96,16 @@ func (c *Core) serve(l *link) {
 	l.queue = slices.Delete(l.queue, 0, n)
 }
 
-// sent takes back credit for n bytes that went to the kernel, or will never go. Reports of links
-// that are gone come late: their credit came back when they left.
-func (c *Core) sent(l *link, n int, gone bool) {
-	if gone {
-		c.uploaded += int64(n)
-		c.up.Add(c.now, n)
-	}
+// sent takes back credit for n bytes that went to the kernel. Reports of links that are gone come
+// late: their credit came back when they left.
+func (c *Core) sent(l *link, n int) {
+	c.uploaded += int64(n)
+	c.up.Add(c.now, n)
 	if l == nil {
 		return
 	}
-	if gone {
-		l.up.Add(c.now, n)
-		l.useful = l.useful || n > 0
-	}
+	l.up.Add(c.now, n)
+	l.useful = l.useful || n > 0
 	n = min(n, l.inFlight) // whatever the shell says, nobody gets credit that was not given
 	l.inFlight -= n
 	c.serving.reading -= n

@@ -111,7 +111,7 @@ func (s *storm) step() {
 		s.wait()
 	case 21:
 		n := s.byte(5) * piece.BlockSize // perhaps more than there was
-		s.handle(Event{Op: []EventOp{Sent, ReadFailed}[s.byte(2)], Link: p.id, N: n})
+		s.handle(Event{Op: Sent, Link: p.id, N: n})
 	case 22:
 		s.dials()
 	case 23:
