@@ -134,6 +134,7 @@ func (c *Core) setChoke(l *link, choking bool) {
 	}
 	l.amChoking, l.chokedSince = choking, c.now
 	if !choking {
+		l.refused = 0
 		c.send(l, wire.Message{ID: wire.Unchoke})
 		return
 	}

@@ -72,6 +72,7 @@ type link struct {
 	chokedSince time.Time     // when amChoking last changed
 	queue       []piece.Block // asked for and not yet read, oldest first
 	inFlight    int           // bytes being read or in the writer's hands
+	refused     int           // requests rejected since the last block sent or unchoke
 	up          rate.Meter
 }
 

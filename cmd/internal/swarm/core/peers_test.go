@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -211,6 +212,49 @@ func TestARequestFloodIsBounded(t *testing.T) {
 	}
 	r.tick(10 * time.Minute)
 	r.want("and nothing more", "")
+}
+
+// Each reject waits in our memory until the peer reads it, so there is an end to them; one whose requests
+// cross a choke, or who cancels at the end of a download, is far from it.
+func TestRejectsAreNotSentForEver(t *testing.T) {
+	l := layoutOf(t, 16*mib, mib)
+	for _, tt := range []struct {
+		name string
+		fast bool
+		ask  []wire.ID
+	}{
+		{"choked", true, []wire.ID{wire.Request}},
+		{"and takes everything back", true, []wire.ID{wire.Interested, wire.Request, wire.Cancel}},
+		{"without the fast extension", false, []wire.ID{wire.Request}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}})
+			rem := remote(1)
+			rem.Fast = tt.fast
+			r.handle(Event{Op: Joined, Link: 1, Remote: rem})
+			again := func(n int) {
+				for i := range n {
+					for _, id := range tt.ask {
+						r.msg(1, about(id, l.BlockAt(i%16, i/16%64)))
+					}
+				}
+			}
+			again(maxQueue)
+			r.handle(Event{Op: Sent, Link: 1, N: piece.BlockSize})
+			again(maxRefused)
+			if r.c.byID[1] == nil {
+				t.Fatal("dropped too early")
+			}
+			r.forget()
+			again(maxQueue)
+			if gone := r.c.byID[1] == nil; gone != tt.fast {
+				t.Errorf("dropped: %v, want %v", gone, tt.fast)
+			}
+			if rejects := slices.Index(r.got, "1:drop peer goes on asking for what it is refused"); rejects > maxQueue {
+				t.Errorf("%d rejects sent", rejects)
+			}
+		})
+	}
 }
 
 func TestARequestTwiceIsServedOnce(t *testing.T) {

@@ -21,6 +21,10 @@ const (
 	// are rejected, or ignored where the peer does not speak the fast extension.
 	maxQueue = 250
 
+	// maxRefused is how many rejects in a row we send before the peer is dropped: it asks while it is choked,
+	// for more than we queue, or takes all back, and rejects that it does not read would wait in our memory.
+	maxRefused = 4 * maxQueue
+
 	// So many bytes of one peer are read or queued in its writer at once: what it takes in
 	// windowTime, within bounds. Less would leave a fast link idle, more would be out of reach of a
 	// cancel and a choke, and make everything we say wait behind it.
@@ -53,7 +57,7 @@ func (c *Core) request(l *link, m wire.Message) {
 	}
 	if l.amChoking || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) ||
 		slices.Contains(l.queue, b) { // twice the same is of no use to anybody
-		c.reject(l, b)
+		c.refuseRequest(l, b)
 		return
 	}
 	l.queue = append(l.queue, b)
@@ -67,12 +71,24 @@ func (c *Core) reject(l *link, b piece.Block) {
 	}
 }
 
+// refuseRequest rejects a request for a reason that is the peer's own, and drops a peer that will not learn.
+// Without the fast extension nothing is sent, so there is nothing to bound.
+func (c *Core) refuseRequest(l *link, b piece.Block) {
+	c.reject(l, b)
+	if !l.remote.Fast {
+		return
+	}
+	if l.refused++; l.refused > maxRefused {
+		c.drop(l, misdeed("goes on asking for what it is refused"))
+	}
+}
+
 // cancel takes a request back. What has been read is sent all the same.
 func (c *Core) cancel(l *link, m wire.Message) {
 	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
 	if i := slices.Index(l.queue, b); i >= 0 {
 		l.queue = slices.Delete(l.queue, i, i+1)
-		c.reject(l, b) // BEP 6: every request is answered, a cancelled one too
+		c.refuseRequest(l, b) // BEP 6: every request is answered, a cancelled one too
 	}
 }
 
@@ -105,7 +121,7 @@ func (c *Core) sent(l *link, n int) {
 		return
 	}
 	l.up.Add(c.now, n)
-	l.useful = l.useful || n > 0
+	l.useful, l.refused = l.useful || n > 0, 0
 	n = min(n, l.inFlight) // whatever the shell says, nobody gets credit that was not given
 	l.inFlight -= n
 	c.serving.reading -= n
