@@ -36,7 +36,6 @@ type Config struct {
 	MaxPeers int        // connections; 0 means 80
 	HalfOpen int        // dials under way at once; 0 means 30
 	Slots    int        // peers served at once; 0 means 8, negative none
-	NoDial   bool       // never connect to anybody
 
 	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
 	Ext wire.ExtHandshake

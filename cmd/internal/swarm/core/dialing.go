@@ -168,7 +168,7 @@ func (c *Core) dialMore() {
 // wantsPeers reports whether to connect to more peers.
 func (c *Core) wantsPeers() bool {
 	s := &c.dialing
-	if c.cfg.NoDial || s.underWay >= c.cfg.HalfOpen || len(c.links)+s.underWay >= c.cfg.MaxPeers {
+	if s.underWay >= c.cfg.HalfOpen || len(c.links)+s.underWay >= c.cfg.MaxPeers {
 		s.next, s.stale = time.Time{}, true
 		return false
 	}
