@@ -556,6 +556,43 @@ func TestCounters(t *testing.T) {
 	mustPanic(t, "a piece out of range", func() { s.Have(q, 3) })
 }
 
+// TestTheSameBitfieldAgain: what a second bitfield repeats counts once, what it adds counts.
+func TestTheSameBitfieldAgain(t *testing.T) {
+	const pieces = 130
+	s := NewScheduler(layout(t, pieces*BlockSize, BlockSize), rand.New(rand.NewPCG(1, 1)))
+	most := NewBitfield(pieces)
+	most.setAll()
+	most.Clear(7)
+	most.Clear(129)
+	p := s.Join()
+	for range 3 {
+		s.HaveSet(p, most)
+		if n := s.PeerCount(p); n != pieces-2 || s.Availability(8) != 1 || s.Availability(7) != 0 {
+			t.Errorf("%d pieces, piece 8 is had by %d, piece 7 by %d", n, s.Availability(8), s.Availability(7))
+		}
+	}
+	more := NewBitfield(pieces)
+	more.Set(129)
+	s.HaveSet(p, more)
+	if n := s.PeerCount(p); n != pieces-1 || s.Availability(129) != 1 || s.Availability(7) != 0 {
+		t.Errorf("%d pieces, piece 129 is had by %d, piece 7 by %d", n, s.Availability(129), s.Availability(7))
+	}
+}
+
+// BenchmarkTheSameBitfieldAgain is what a peer can make us do that sends its bitfield over and over.
+func BenchmarkTheSameBitfieldAgain(b *testing.B) {
+	const pieces = MaxPieces / 8
+	s := NewScheduler(layout(b, pieces*BlockSize, BlockSize), rand.New(rand.NewPCG(1, 1)))
+	most := NewBitfield(pieces)
+	most.setAll()
+	most.Clear(7)
+	p := s.Join()
+	b.SetBytes(pieces / 8)
+	for b.Loop() {
+		s.HaveSet(p, most)
+	}
+}
+
 // TestEmptyTorrent: a torrent of no bytes is complete at once.
 func TestEmptyTorrent(t *testing.T) {
 	s := NewScheduler(layout(t, 0, mib), rand.New(rand.NewPCG(1, 1)))
