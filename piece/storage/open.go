@@ -75,7 +75,7 @@ func (s *Store) recover(ctx context.Context) error {
 		return err
 	}
 	for i, f := range found { // what a killed run wrote may not have been synced
-		s.tab.files[i] = fileState{home: f.home, dirty: f.home == atPart, unsure: f.home == atFinal}
+		s.tab.files[i] = fileState{home: f.home, dirty: f.home == atPart, unsure: f.home == atFinal, mtime: f.mtime}
 	}
 	if side {
 		s.tab.files[s.tab.side].home = atSide

@@ -243,7 +243,8 @@ func (s *Store) writeSynced(name string, data []byte) error {
 	return errors.Join(err, hd.Close())
 }
 
-// state returns the record of the present state. No goroutine writes any more.
+// state returns the record of the present state. No goroutine writes any more. A file that somebody
+// else changed since it was hashed or written is left out: its pieces are not what they were.
 func (s *Store) state() (*record, error) {
 	r := &record{infoHash: s.cfg.InfoHash, have: s.Have()}
 	for _, p := range s.vol.shared {
@@ -264,6 +265,9 @@ func (s *Store) state() (*record, error) {
 		}
 		if end := s.tab.files[i].end; info.Size() < end {
 			return nil, fmt.Errorf("storage: %w", &ChangedError{s.cfg.path(s.tab.name(i, h)), "it is shorter than what was written to it"})
+		}
+		if was := s.tab.files[i].mtime; was != 0 && was != info.ModTime().UnixNano() {
+			continue
 		}
 		r.index = append(r.index, i)
 		r.stamps = append(r.stamps, stampOf(h, info))

@@ -354,3 +354,36 @@ func TestHiddenNames(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordLeavesOutChanged: a record does not vouch for a file that somebody else changed while
+// the store was open, whether it was complete or not when it was opened, or became so.
+func TestRecordLeavesOutChanged(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		piece int
+	}{{"T/before", 0}, {"T/during", 2}, {"T/half.part", 4}} {
+		t.Run(tt.name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, kind string) {
+				r := newRig(t, kind, 64*kib,
+					file("T/before", 128*kib), file("T/during", 128*kib), file("T/half", 128*kib), file("T/rest", 128*kib))
+				s := r.open(nil)
+				r.giveAndWait(s, 0, 1, 4)
+				r.close(s)
+				s = r.open(nil)
+				r.giveAndWait(s, 2, 3, 6)
+				r.evs.want(t, FileDone, nil)
+				r.poke(tt.name, 5)
+				r.touch(tt.name)
+				r.close(s)
+				s = r.open(func(c *Config) { c.Overwrite = true }) // or it is in the way
+				want := []int{0, 1, 2, 3, 4, 6}
+				for _, p := range want {
+					if got := s.Have().Has(p); got != (p != tt.piece) {
+						t.Errorf("piece %d trusted: %v", p, got)
+					}
+				}
+				r.close(s)
+			})
+		})
+	}
+}

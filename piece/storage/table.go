@@ -31,6 +31,7 @@ type fileState struct {
 	unsure  bool  // complete before Open, but nobody knows whether it was synced
 	replace bool  // a file stands at the final name that the finished one may replace
 	end     int64 // bytes it must have at least, because we wrote or saw them
+	mtime   int64 // time of change in ns since 1970, unless somebody else changes it; 0 once we wrote to it
 }
 
 // A table maps the files of a torrent, and the side file as one more behind them, to what is on
@@ -298,7 +299,7 @@ func (t *table) writeAt(file int, data []byte, off int64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := &t.files[file]
-	f.dirty = true
+	f.dirty, f.mtime = true, 0
 	f.end = max(f.end, off+int64(len(data)))
 	return nil
 }
@@ -365,8 +366,11 @@ func (t *table) finish(file int) error {
 		if err := t.truncate(file, f.Length); err != nil {
 			return err
 		}
+		if info, err = t.lstat(name); err != nil {
+			return t.cfg.pathError("finish", name, err)
+		}
 	}
-	return t.rename(file)
+	return t.rename(file, info.ModTime().UnixNano())
 }
 
 // truncate cuts what an adopted file has too much.
@@ -382,9 +386,9 @@ func (t *table) truncate(file int, size int64) error {
 	return nil
 }
 
-// rename moves a finished file to its final name. Open handles stay valid. The name is looked
-// at once more, because renaming would replace what came there since Open.
-func (t *table) rename(file int) error {
+// rename moves a finished file, changed last at mtime, to its final name. Open handles stay valid.
+// The name is looked at once more, because renaming would replace what came there since Open.
+func (t *table) rename(file int, mtime int64) error {
 	from, to := t.name(file, atPart), t.name(file, atFinal)
 	t.mu.Lock()
 	replace := t.files[file].replace
@@ -406,7 +410,7 @@ func (t *table) rename(file int) error {
 	if err != nil {
 		return t.cfg.pathError("rename", from, err)
 	}
-	t.files[file].home = atFinal
+	t.files[file].home, t.files[file].mtime = atFinal, mtime
 	return nil
 }
 
