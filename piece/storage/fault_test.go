@@ -122,6 +122,57 @@ func TestTampered(t *testing.T) {
 	}
 }
 
+// TestTamperedAfterFinish: a file that was finished before the others and is not all there any more
+// when they are keeps the store from being complete.
+func TestTamperedAfterFinish(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		tamper func(r *rig)
+	}{
+		{"shorter", func(r *rig) { r.truncate("T/a", 5) }},
+		{"longer", func(r *rig) { r.truncate("T/a", 200*kib) }},
+		{"removed", func(r *rig) {
+			if err := r.raw().Remove("T/a"); err != nil {
+				r.t.Fatal(err)
+			}
+		}},
+	} {
+		for _, before := range []bool{false, true} { // whether it was there when the store was opened
+			t.Run(fmt.Sprintf("%s, there before %v", tt.name, before), func(t *testing.T) {
+				onBoth(t, func(t *testing.T, kind string) {
+					r := newRig(t, kind, 64*kib, file("T/a", 128*kib), file("T/e", 0), file("T/b", 128*kib))
+					if before {
+						r.put("T/a", r.content(0))
+					}
+					s := r.open(nil)
+					if !before {
+						r.giveAndWait(s, 0, 1)
+						r.evs.want(t, FileDone, nil)
+					}
+					tt.tamper(r)
+					r.give(s, 2, 3)
+					ev := r.evs.want(t, Fault, nil)
+					var changed *ChangedError
+					if !errors.As(ev.Err, &changed) && !errors.Is(ev.Err, fs.ErrNotExist) {
+						t.Errorf("fault %v", ev.Err)
+					}
+					if !strings.Contains(filepath.ToSlash(ev.Err.Error()), "T/a") {
+						t.Errorf("%q does not name the path", ev.Err)
+					}
+					_ = s.Close(t.Context()) // may complain about the same
+					if s.Complete() || r.evs.count(Complete) != 0 {
+						t.Error("complete all the same")
+					}
+					s = r.open(func(c *Config) { c.Overwrite = true }) // or what is left is in the way
+					r.complete(s)
+					r.close(s)
+					r.wantContent(0, 1, 2)
+				})
+			})
+		}
+	}
+}
+
 // TestReadFault: a reader that fails gives its buffer back, then tells the fault.
 func TestReadFault(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind string) {

@@ -304,10 +304,34 @@ func (s *Store) finish(file int) error {
 	if !all {
 		return nil
 	}
+	if err := s.standing(); err != nil {
+		return err
+	}
 	if err := s.finishAll(s.cfg.Notify); err != nil {
 		return err
 	}
 	s.cfg.Notify(Event{Op: Complete})
+	return nil
+}
+
+// standing makes sure that the files which were finished first are still there: a long time may have
+// passed since, and success speaks of all of them.
+func (s *Store) standing() error {
+	v := newSurvey(s.tab)
+	defer v.close()
+	for i := range s.cfg.Files {
+		f := &s.cfg.Files[i]
+		if !f.Wanted || f.Pad || s.tab.home(i) != atFinal {
+			continue
+		}
+		info, err := v.lstat(f.Path)
+		if err != nil {
+			return s.cfg.pathError("finish", f.Path, err)
+		}
+		if err := s.tab.fits(f.Path, info, f.Length); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -354,15 +354,9 @@ func (t *table) finish(file int) error {
 	switch {
 	case err != nil:
 		return t.cfg.pathError("finish", name, err)
-	case !info.Mode().IsRegular():
-		return &ChangedError{t.cfg.path(name), "it is no longer a file"}
-	case info.Size() < f.Length:
-		return &ChangedError{t.cfg.path(name), "it is shorter than it was"}
-	case h == atFinal && info.Size() > f.Length:
-		return &ChangedError{t.cfg.path(name), "it is longer than it was"}
 	case h == atFinal:
-		return nil
-	case info.Size() > f.Length:
+		return t.fits(name, info, f.Length)
+	case info.Mode().IsRegular() && info.Size() > f.Length:
 		if err := t.truncate(file, f.Length); err != nil {
 			return err
 		}
@@ -370,7 +364,23 @@ func (t *table) finish(file int) error {
 			return t.cfg.pathError("finish", name, err)
 		}
 	}
+	if err := t.fits(name, info, f.Length); err != nil {
+		return err
+	}
 	return t.rename(file, info.ModTime().UnixNano())
+}
+
+// fits checks that what stands at name is a file of that many bytes.
+func (t *table) fits(name string, info fs.FileInfo, length int64) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return &ChangedError{t.cfg.path(name), "it is no longer a file"}
+	case info.Size() < length:
+		return &ChangedError{t.cfg.path(name), "it is shorter than it was"}
+	case info.Size() > length:
+		return &ChangedError{t.cfg.path(name), "it is longer than it was"}
+	}
+	return nil
 }
 
 // truncate cuts what an adopted file has too much.
