@@ -122,6 +122,40 @@ func TestTampered(t *testing.T) {
 	}
 }
 
+// TestReplaced: a file of the right size that somebody put in place of the one we write to is not
+// taken for it, neither when it is finished nor by a record.
+func TestReplaced(t *testing.T) {
+	for _, finish := range []bool{false, true} {
+		t.Run(fmt.Sprintf("finished %v", finish), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, kind string) {
+				r := newRig(t, kind, 64*kib, file("T/a", 640*kib))
+				s := r.open(nil)
+				r.giveAndWait(s, 0, 1, 2)
+				r.put("other", make([]byte, 640*kib))
+				if err := r.raw().Rename("other", "T/a.part"); err != nil {
+					t.Fatal(err)
+				}
+				r.touch("T/a.part")
+				if finish {
+					r.give(s, r.rest(s)...)
+					var changed *ChangedError
+					if ev := r.evs.want(t, Fault, nil); !errors.As(ev.Err, &changed) {
+						t.Errorf("fault %v", ev.Err)
+					}
+				}
+				r.close(s)
+				s = r.open(nil)
+				if n := s.Have().Count(); n != 0 {
+					t.Errorf("%d pieces of a foreign file are trusted", n)
+				}
+				r.complete(s)
+				r.close(s)
+				r.wantContent(0)
+			})
+		})
+	}
+}
+
 // TestTamperedAfterFinish: a file that was finished before the others and is not all there any more
 // when they are keeps the store from being complete.
 func TestTamperedAfterFinish(t *testing.T) {

@@ -266,7 +266,7 @@ func (s *Store) state() (*record, error) {
 		if end := s.tab.files[i].end; info.Size() < end {
 			return nil, fmt.Errorf("storage: %w", &ChangedError{s.cfg.path(s.tab.name(i, h)), "it is shorter than what was written to it"})
 		}
-		if was := s.tab.files[i].mtime; was != 0 && was != info.ModTime().UnixNano() {
+		if was := s.tab.files[i].mtime; was != 0 && was != info.ModTime().UnixNano() || s.tab.replaced(i, info) {
 			continue
 		}
 		r.index = append(r.index, i)

@@ -354,6 +354,8 @@ func (t *table) finish(file int) error {
 	switch {
 	case err != nil:
 		return t.cfg.pathError("finish", name, err)
+	case t.replaced(file, info):
+		return &ChangedError{t.cfg.path(name), "it is another file than was written to"}
 	case h == atFinal:
 		return t.fits(name, info, f.Length)
 	case info.Mode().IsRegular() && info.Size() > f.Length:
@@ -368,6 +370,19 @@ func (t *table) finish(file int) error {
 		return err
 	}
 	return t.rename(file, info.ModTime().UnixNano())
+}
+
+// replaced reports whether info, of what stands under a file's name, is of another file than the one
+// that is open, if it is. The times must differ too, because some file systems number files anew.
+func (t *table) replaced(file int, info fs.FileInfo) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.open[file]
+	if e == nil {
+		return false
+	}
+	opened, err := e.Stat()
+	return err == nil && !os.SameFile(opened, info) && !opened.ModTime().Equal(info.ModTime())
 }
 
 // fits checks that what stands at name is a file of that many bytes.
