@@ -285,6 +285,44 @@ func TestFewHandles(t *testing.T) {
 	}
 }
 
+// TestPanicWhileHashing: a bug met while the content is hashed comes back as an error, whether it is
+// in a worker or in what is told to, and neither ends the process nor hangs it.
+func TestPanicWhileHashing(t *testing.T) {
+	r := newRig(t, "memory", 64*kib, file("T/a", 6400*kib))
+	r.put("T/a", r.content(0))
+	inRead := func(op, name string) error {
+		if op == "read" {
+			panic("bug")
+		}
+		return nil
+	}
+	for _, tt := range []struct {
+		name     string
+		fault    func(op, name string) error
+		progress func(done, total int64)
+	}{
+		{"in a worker", inRead, nil},
+		{"in Progress", nil, func(int64, int64) { panic("bug") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			edit := func(c *Config) {
+				c.FS = &faultFS{FS: r.raw(), fault: tt.fault}
+				c.Progress = tt.progress
+			}
+			_, err := r.tryOpen(edit)
+			var bug *PanicError
+			if !errors.As(err, &bug) || bug.Value != "bug" || len(bug.Stack) == 0 {
+				t.Errorf("Open: %v", err)
+			}
+			cfg := r.cfg
+			edit(&cfg)
+			if _, err := Check(t.Context(), cfg); !errors.As(err, &bug) {
+				t.Errorf("Check: %v", err)
+			}
+		})
+	}
+}
+
 // TestPanicIsAFault: a bug in a shard ends the store with the stack, and holds no buffer.
 func TestPanicIsAFault(t *testing.T) {
 	r := newRig(t, "memory", 64*kib, file("T/a", 640*kib))

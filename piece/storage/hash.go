@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -44,7 +45,7 @@ var errMissing = errors.New("not on disk")
 
 // run hashes the pieces in todo. It calls each once for every one of them, in no order but
 // never concurrently; missing says that a file of the piece is absent or too short. Any other
-// trouble, and the end of ctx, ends the run with an error.
+// trouble, and the end of ctx, ends the run with an error; a panic with a *[PanicError].
 func (h *hasher) run(ctx context.Context, todo piece.Bitfield, each func(p int, sum [20]byte, missing bool)) error {
 	if todo.Empty() {
 		return context.Cause(ctx)
@@ -54,9 +55,19 @@ func (h *hasher) run(ctx context.Context, todo piece.Bitfield, each func(p int, 
 	claim := max(1, int(claimSize/h.vol.layout.PieceLength()))
 	var next atomic.Int64
 	var mu sync.Mutex // serialises each
+	tell := func(p int, sum [20]byte, missing bool) {
+		mu.Lock()
+		defer mu.Unlock() // or a panic in each would stop the other workers for ever
+		each(p, sum, missing)
+	}
 	var wg sync.WaitGroup
 	for range min(h.workers, (todo.Count()+claim-1)/claim) {
 		wg.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					cancel(&PanicError{v, debug.Stack()})
+				}
+			}()
 			w := &hashWorker{hasher: h, buf: make([]byte, readSize), sha: sha1.New(), file: -1}
 			defer w.close()
 			for {
@@ -75,9 +86,7 @@ func (h *hasher) run(ctx context.Context, todo piece.Bitfield, each func(p int, 
 						cancel(err)
 						return
 					}
-					mu.Lock()
-					each(p, sum, err != nil)
-					mu.Unlock()
+					tell(p, sum, err != nil)
 				}
 			}
 		})
