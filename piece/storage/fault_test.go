@@ -207,6 +207,43 @@ func TestTamperedAfterFinish(t *testing.T) {
 	}
 }
 
+// TestCloseFault: what a file system says only when a file is closed, and once, ends the store
+// though the file was closed for want of handles, and no record vouches for it.
+func TestCloseFault(t *testing.T) {
+	for _, stop := range []bool{false, true} { // whether the store is closed before it writes again
+		t.Run(fmt.Sprintf("stopped %v", stop), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, kind string) {
+				r := newRig(t, kind, 64*kib, file("T/a", 640*kib), file("T/b", 64*kib))
+				s := r.open(nil)
+				r.giveAndWait(s, 0, 1)
+				r.fs.set(failOn("close", "T/a.part", syscall.EDQUOT))
+				s.tab.mu.Lock()
+				s.tab.shrink(0)
+				s.tab.mu.Unlock()
+				r.fs.set(nil)
+				if stop {
+					if err := s.Close(t.Context()); !errors.Is(err, syscall.EDQUOT) {
+						t.Errorf("Close: %v", err)
+					}
+				} else {
+					r.give(s, r.rest(s)...)
+					if ev := r.evs.want(t, Fault, nil); !errors.Is(ev.Err, syscall.EDQUOT) || !strings.Contains(filepath.ToSlash(ev.Err.Error()), "T/a.part") {
+						t.Errorf("fault %v", ev.Err)
+					}
+					_ = s.Close(t.Context()) // complains about the same
+				}
+				if s.Complete() || slices.Contains(r.names(), ".T.bittern-resume") {
+					t.Errorf("complete %v, or a record among %q", s.Complete(), r.names())
+				}
+				s = r.open(nil)
+				r.complete(s)
+				r.close(s)
+				r.wantContent(0, 1)
+			})
+		})
+	}
+}
+
 // TestReadFault: a reader that fails gives its buffer back, then tells the fault.
 func TestReadFault(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind string) {

@@ -172,5 +172,9 @@ func (h *faultHandle) Close() error {
 	h.fs.mu.Lock()
 	h.fs.open--
 	h.fs.mu.Unlock()
+	if err := h.fs.ask("close", h.name); err != nil {
+		_ = h.Handle.Close() // it is closed all the same
+		return err
+	}
 	return h.Handle.Close()
 }

@@ -319,6 +319,9 @@ func (s *Store) finish(file int) error {
 func (s *Store) standing() error {
 	v := newSurvey(s.tab)
 	defer v.close()
+	if err := s.tab.failure(); err != nil {
+		return err
+	}
 	for i := range s.cfg.Files {
 		f := &s.cfg.Files[i]
 		if !f.Wanted || f.Pad || s.tab.home(i) != atFinal {

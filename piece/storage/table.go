@@ -46,7 +46,8 @@ type table struct {
 	mu      sync.Mutex // guards what follows
 	files   []fileState
 	open    map[int]*entry
-	limit   int // entries to keep; shrinks when the system refuses more
+	lost    error // the first one of closing a file that was written to: some of it is not on disk
+	limit   int   // entries to keep; shrinks when the system refuses more
 	clock   int64
 	folders map[string]bool // folders known to exist
 }
@@ -227,8 +228,8 @@ func (t *table) enter(file int, h Handle) *entry {
 }
 
 // shrink closes unused files, the least recently used first, until at most n are open. It
-// reports how many it closed. Closing is where some file systems admit that a write failed, but
-// they say so again at the sync, and without one nothing is trusted.
+// reports how many it closed. Closing is where some file systems, network ones first of all, admit
+// that a write failed, and they say it once: a sync of the file opened anew would know nothing of it.
 func (t *table) shrink(n int) (closed int) {
 	for len(t.open) > max(n, 0) {
 		var oldest *entry
@@ -242,7 +243,9 @@ func (t *table) shrink(n int) (closed int) {
 			return closed
 		}
 		delete(t.open, oldest.file)
-		_ = oldest.Close()
+		if err := oldest.Close(); err != nil && t.files[oldest.file].dirty && t.lost == nil {
+			t.lost = t.cfg.pathError("close", t.name(oldest.file, t.files[oldest.file].home), err)
+		}
 		closed++
 	}
 	return closed
@@ -304,13 +307,17 @@ func (t *table) writeAt(file int, data []byte, off int64) error {
 	return nil
 }
 
-// guard checks that nobody truncated an open file: writing on would leave a hole where
-// verified bytes were.
+// guard checks that nothing written was lost and nobody truncated an open file: writing on would leave
+// a hole where verified bytes were.
 func (t *table) guard(e *entry) error {
 	t.mu.Lock()
 	end := t.files[e.file].end // before the size: others only let it grow
 	h := t.files[e.file].home
+	lost := t.lost
 	t.mu.Unlock()
+	if lost != nil {
+		return lost
+	}
 	size, err := e.Size()
 	if err != nil {
 		return t.cfg.pathError("seek", t.name(e.file, h), err)
@@ -341,6 +348,9 @@ func (t *table) readAt(file int, data []byte, off int64) error {
 // finish gives a file whose pieces are all verified its final name, after a last look at its
 // size: whoever truncated or removed it behind our back shall not get a silent success.
 func (t *table) finish(file int) error {
+	if err := t.failure(); err != nil {
+		return err
+	}
 	f := t.cfg.Files[file]
 	h := t.home(file)
 	if h == nowhere { // an empty one: only they have no piece
@@ -465,13 +475,20 @@ func (t *table) remove(name string) error {
 	return nil
 }
 
+// failure returns what closing a file has told of lost writes.
+func (t *table) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost
+}
+
 // sync makes what was written to a file durable.
 func (t *table) sync(file int) error {
 	t.mu.Lock()
-	dirty := t.files[file].dirty
+	dirty, lost := t.files[file].dirty, t.lost
 	t.mu.Unlock()
-	if !dirty {
-		return nil
+	if !dirty || lost != nil {
+		return lost
 	}
 	e, err := t.acquire(file, false)
 	if err != nil {
