@@ -322,6 +322,26 @@ func TestFewHandles(t *testing.T) {
 	}
 }
 
+// TestRenameWaitsForHandles: a finished file gets its name though there is no file descriptor for
+// that at first, and at the second try neither, because a peer was faster.
+func TestRenameWaitsForHandles(t *testing.T) {
+	r := newRig(t, "memory", 64*kib, file("T/a", 128*kib))
+	s := r.open(nil)
+	tries := 0
+	r.fs.set(func(op, _ string) error {
+		if op == "rename" {
+			if tries++; tries <= 3 {
+				return syscall.EMFILE
+			}
+		}
+		return nil
+	})
+	r.complete(s)
+	r.fs.set(nil)
+	r.close(s)
+	r.wantContent(0)
+}
+
 // TestPanicWhileHashing: a bug met while the content is hashed comes back as an error, whether it is
 // in a worker or in what is told to, and neither ends the process nor hangs it.
 func TestPanicWhileHashing(t *testing.T) {

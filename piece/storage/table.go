@@ -435,17 +435,18 @@ func (t *table) rename(file int, mtime int64) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return t.cfg.pathError("lstat", to, err)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock() // nobody shall open the old name once it is gone
-	err = t.fs.Rename(from, to)
-	if isTooManyOpen(err) {
-		t.shrink(0)
-		err = t.fs.Rename(from, to)
-	}
+	err = t.retry(func() error { // it opens the folders on the way
+		t.mu.Lock()
+		defer t.mu.Unlock() // nobody shall open the old name once it is gone
+		err := t.fs.Rename(from, to)
+		if err == nil {
+			t.files[file].home, t.files[file].mtime = atFinal, mtime
+		}
+		return err
+	})
 	if err != nil {
 		return t.cfg.pathError("rename", from, err)
 	}
-	t.files[file].home, t.files[file].mtime = atFinal, mtime
 	return nil
 }
 
