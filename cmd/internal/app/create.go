@@ -294,12 +294,13 @@ func mayWrite(o CreateOptions) error {
 	if _, err := os.Stat(filepath.Dir(o.Output)); err != nil {
 		return failed(ClassDisk, err, "cannot write %s", printable(o.Output))
 	}
-	if o.Overwrite {
-		return nil
-	}
-	info, err := os.Stat(o.Output)
-	if err != nil || !info.Mode().IsRegular() && !info.IsDir() {
+	switch info, err := os.Stat(o.Output); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist): // a name that is too long, for one
+		return failed(ClassDisk, err, "cannot write %s", printable(o.Output))
+	case err != nil || !info.Mode().IsRegular() && !info.IsDir():
 		return nil // nothing there, or a device or pipe, which writing does not destroy
+	case o.Overwrite:
+		return nil
 	}
 	return &Error{Class: ClassConflict, What: printable(o.Output) + " exists already",
 		Hint: "--overwrite replaces it, --output names another"}
@@ -311,7 +312,7 @@ func writeWhole(path string, data []byte) (err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return os.WriteFile(path, data, 0o666)
 	}
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
+	temp := filepath.Join(filepath.Dir(path), ".bittern-"+rand.Text()) // no longer than any name may be
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err

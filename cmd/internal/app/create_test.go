@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,5 +189,28 @@ func TestDiskErrors(t *testing.T) {
 	}
 	if err := diskError(t.Context(), nil, "x"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCreateLongName: a torrent may have any name that the file system holds, and one that it does not
+// is refused before anything is hashed.
+func TestCreateLongName(t *testing.T) {
+	root := tree(t, map[string]string{"a": "x"})
+	dir := t.TempDir()
+	to := func(letters int) error {
+		o := CreateOptions{Path: root, Output: filepath.Join(dir, strings.Repeat("n", letters)+".torrent")}
+		return Create(t.Context(), Streams{Out: io.Discard, Err: io.Discard}, o)
+	}
+	if err := to(247); err != nil {
+		t.Errorf("a name of 255 bytes: %v", err)
+	}
+	for _, overwrite := range []bool{false, true} {
+		err := mayWrite(CreateOptions{Output: filepath.Join(dir, strings.Repeat("n", 256)), Overwrite: overwrite})
+		if ClassOf(err) != ClassDisk {
+			t.Errorf("a name of 256 bytes, overwrite %v: %v", overwrite, err)
+		}
+	}
+	if in, err := os.ReadDir(dir); err != nil || len(in) != 1 {
+		t.Errorf("left behind: %v, %v", in, err)
 	}
 }
