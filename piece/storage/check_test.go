@@ -3,12 +3,14 @@ package storage
 import (
 	"context"
 	"crypto/sha1"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,6 +145,26 @@ func TestReadOnly(t *testing.T) {
 		r.close(s)
 		if after := r.tree(); !slices.Equal(before, after) {
 			t.Errorf("changed %q to %q", before, after)
+		}
+	})
+}
+
+// TestCheckFolderThatFails: a folder that cannot be looked at is an error. Nobody shall be told to
+// fetch what is there.
+func TestCheckFolderThatFails(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind string) {
+		r := newRig(t, kind, 64*kib, file("T/d/a", 100*kib))
+		r.put("T/d/a", r.content(0))
+		cfg := r.cfg
+		cfg.FS = &faultFS{FS: r.raw(), fault: failOn("lstat", "T/d", syscall.EIO)}
+		if rep, err := Check(t.Context(), cfg); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Check: %+v, %v", rep, err)
+		}
+		_, err := r.tryOpen(func(c *Config) {
+			c.ReadOnly, c.FS = true, &faultFS{FS: r.raw(), fault: failOn("lstat", "T/d", syscall.EIO)}
+		})
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("Open: %v", err)
 		}
 	})
 }

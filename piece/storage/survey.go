@@ -45,10 +45,10 @@ func (v *survey) lstat(name string) (info fs.FileInfo, err error) {
 	return v.in.Lstat(path.Base(name))
 }
 
-// A folder is what a survey found at a path: one of these, or a conflict.
+// A folder is what a survey found at a path: one of these, a conflict, or trouble.
 type folder struct {
 	exists bool
-	err    error // *ConflictError: something else stands there
+	err    error // *ConflictError: something else stands there; or why it cannot be looked at
 }
 
 // folder looks at a folder and those above it.
@@ -137,10 +137,13 @@ func (v *survey) scan() ([]finding, error) {
 
 // lookLenient looks at a file that is only read; what cannot be its content counts as absent.
 func (v *survey) lookLenient(f *File, parts bool) (stamp, error) {
-	if !v.folder(path.Dir(f.Path)).exists {
+	var conflict *ConflictError
+	if up := v.folder(path.Dir(f.Path)); !up.exists {
+		if up.err != nil && !errors.As(up.err, &conflict) {
+			return stamp{}, up.err
+		}
 		return stamp{}, nil
 	}
-	var conflict *ConflictError
 	info, err := v.file(f.Path)
 	switch {
 	case err != nil && !errors.As(err, &conflict):
