@@ -28,6 +28,7 @@ type entry struct {
 	owed      bool      // it is to hear "completed"
 	dead      bool      // never to be tried again
 	failures  int       // in a row
+	tried     int       // failures since any tracker of the tier has answered
 	network   bool      // the last failure was the network's
 	notBefore time.Time // not tried sooner
 	lastOK    time.Time
@@ -92,18 +93,22 @@ func (t *tier) due(now time.Time) (e *entry, ev Event, at time.Time) {
 		}
 		return nil, None, at
 	}
-	for _, e := range t.order {
+	for _, o := range t.order {
 		switch {
-		case e.dead:
-		case e.notBefore.After(now):
-			at = earlier(at, e.notBefore)
-		case !e.started: // each tracker hears "started" first, also one that others failed over to
-			return e, Started, at
-		default:
-			return e, None, at
+		case o.dead:
+		case o.notBefore.After(now):
+			at = earlier(at, o.notBefore)
+		case e == nil || o.tried < e.tried: // all are tried once before one is tried again, however long that takes
+			e = o
 		}
 	}
-	return nil, None, at
+	switch {
+	case e == nil:
+		return nil, None, at
+	case !e.started: // each tracker hears "started" first, also one that others failed over to
+		return e, Started, at
+	}
+	return e, None, at
 }
 
 func (t *tier) allDead() bool {
@@ -116,6 +121,9 @@ func (t *tier) answered(now time.Time, e *entry, ev Event, r Response) {
 	e.failures, e.err, e.notBefore, e.lastOK = 0, nil, time.Time{}, now
 	e.peers, e.last = len(r.Peers), r
 	e.last.Peers = nil
+	for _, o := range t.order {
+		o.tried = 0
+	}
 	switch ev {
 	case Started:
 		e.started = true
@@ -137,6 +145,7 @@ func (t *tier) failed(now time.Time, e *entry, ev Event, err error) {
 	t.busy = false
 	e.owed = e.owed && ev != Started // its next "started" will say that nothing is left
 	e.failures++
+	e.tried++
 	e.err, e.network = err, false
 	var refusal *FailureError
 	var status *StatusError

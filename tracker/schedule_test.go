@@ -103,6 +103,22 @@ func TestOrderInATier(t *testing.T) {
 	s.ok(0, "b", None, halfHour) // it knows us already
 }
 
+// Trackers that take long to fail are due again before the last of the tier was tried once. It is tried all the same.
+func TestSlowFailuresDoNotKeepTheLastOut(t *testing.T) {
+	const limit = 30 * time.Second
+	s := newSim(t, "abcde")
+	for _, who := range []string{"a", "b", "c", "d", "e", "a", "b"} {
+		e := s.want(0, who, Started)
+		s.now = s.now.Add(limit)
+		s.tier.failed(s.now, e, Started, errNet)
+	}
+	s.ok(0, "c", Started, halfHour)
+	s.fail(30*time.Minute, "c", None, errNet) // the order counts again
+	s.fail(0, "a", Started, errNet)
+	s.fail(0, "b", Started, errNet)
+	s.ok(0, "d", Started, halfHour)
+}
+
 func TestIntervals(t *testing.T) {
 	s := newSim(t, "a")
 	s.ok(0, "a", Started, Response{Interval: time.Minute})
