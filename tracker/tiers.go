@@ -66,6 +66,7 @@ type Tiers struct {
 	flights  map[*entry]flight
 	results  chan result
 	finished bool // "completed" has been noted in every tier
+	first    int  // index of the tier whose turn it is when announces must wait for one another
 }
 
 // A flight is an announce under way.
@@ -174,13 +175,16 @@ func (t *Tiers) obey(now time.Time) {
 
 // launch starts what is due and returns when to look again.
 func (t *Tiers) launch(ctx context.Context, now time.Time) (at time.Time) {
-	for _, tr := range t.tiers {
+	for i := range t.tiers {
+		turn := (t.first + i) % len(t.tiers)
+		tr := t.tiers[turn]
 		e, ev, when := tr.due(now)
 		if e == nil {
 			at = earlier(at, when)
 			continue
 		}
 		if len(t.flights) == parallel {
+			t.first = turn     // else those in front, due again after a short time, would keep it waiting for ever
 			return time.Time{} // a landing wakes the loop
 		}
 		// Not cancelled with ctx: "completed" must be heard once, so the farewell waits for it.

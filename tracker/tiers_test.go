@@ -315,6 +315,36 @@ func TestManyTrackers(t *testing.T) {
 	})
 }
 
+// However many trackers take their time to fail, each gets its turn.
+func TestSilentTiersDoNotKeepTheOthersOut(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const limit, dead = 30 * time.Second, 6 * parallel
+		f := &fake{behaves: map[string]func(context.Context, Request) (Response, error){"last": after(time.Second)}}
+		var tiers [][]string
+		for i := range dead {
+			host := fmt.Sprint("h", i)
+			f.behaves[host] = func(ctx context.Context, r Request) (Response, error) {
+				ctx, cancel := context.WithTimeout(ctx, limit)
+				defer cancel()
+				return after(time.Hour)(ctx, r)
+			}
+			tiers = append(tiers, urls(host))
+		}
+		tr, stop := f.run(t, TiersConfig{URLs: append(tiers, urls("last"))})
+		time.Sleep(dead/parallel*limit + 2*time.Second)
+		if !slices.Contains(f.logged(), "3m0s last started 10") {
+			t.Error("the last tier was not asked after one round of the others")
+		}
+		time.Sleep(2 * dead / parallel * limit)
+		for _, s := range tr.Status() {
+			if s.Failures < 3 && s.URL != urls("last")[0] {
+				t.Errorf("%s has failed %d times, want 3", s.URL, s.Failures)
+			}
+		}
+		stop()
+	})
+}
+
 // The whole chain in one: tiers over a Client over a UDP tracker in memory.
 func TestTiersOverClient(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
