@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -318,6 +319,27 @@ func TestServerConnectionsAreBounded(t *testing.T) {
 	inner.Close()
 	if <-accepted; len(l.slots) != 0 {
 		t.Errorf("%d slots are lost", len(l.slots))
+	}
+}
+
+// Clients that keep their connection for the next announce do not keep others out.
+func TestServerHasRoomForIdleClients(t *testing.T) {
+	s := startServer(t, "127.0.0.1:0", ServerConfig{})
+	s.Allow(hashA)
+	for i := range maxServed + 1 {
+		nc, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		fmt.Fprintf(nc, "GET /announce?%s HTTP/1.1\r\nHost: tracker\r\nConnection: keep-alive\r\n\r\n", query().Encode())
+		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+		if io.Copy(io.Discard, resp.Body); resp.StatusCode != 200 {
+			t.Fatalf("client %d: status %d", i, resp.StatusCode)
+		}
 	}
 }
 

@@ -31,9 +31,9 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 		ReadHeaderTimeout: httpPatience,
 		ReadTimeout:       httpPatience,
 		WriteTimeout:      httpPatience,
-		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
 	}
+	srv.SetKeepAlivesEnabled(false) // the next announce is a minute away, and those who wait for it would take all places
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	err := srv.Serve(&limited{Listener: s.tcp, slots: make(chan struct{}, maxServed)})
