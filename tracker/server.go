@@ -18,6 +18,8 @@ const (
 	defaultNumWant = 50
 	maxNumWant     = 200 // peers in one answer
 	portTries      = 20  // ports tried to find one that is free for TCP and UDP
+	// clientInterval is what some clients wait between announces however soon a tracker wants the next: 5 minutes.
+	clientInterval = 5 * time.Minute
 )
 
 // A ServerConfig sets up a [Server]. The zero value serves nothing until Allow is called.
@@ -50,7 +52,7 @@ func Listen(address string, cfg ServerConfig) (*Server, error) {
 	s := &Server{interval: cmp.Or(cfg.Interval, time.Minute), now: time.Now, onPanic: cfg.OnPanic}
 	s.peers = registry{
 		swarms: make(map[[20]byte]*members), open: cfg.Open, swarmMax: 1024,
-		peerMax: cmp.Or(cfg.MaxPeers, 2000), hostMax: 100, life: 2*s.interval + time.Minute,
+		peerMax: cmp.Or(cfg.MaxPeers, 2000), hostMax: 100, life: 2*max(s.interval, clientInterval) + time.Minute,
 	}
 	var seed [32]byte
 	crand.Read(s.secret[:])

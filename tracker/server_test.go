@@ -208,6 +208,35 @@ func TestServerHTTPForms(t *testing.T) {
 	}
 }
 
+// A client that announces every five minutes, sooner than which some never do, stays known in between; one that is silent does not.
+func TestServerRemembersSlowClients(t *testing.T) {
+	s := idle(t, ServerConfig{})
+	now := time.Now()
+	s.now = func() time.Time { return now }
+	others := func() int {
+		t.Helper()
+		r, err := parseAnnounce(s.ask(t, "198.51.100.9", query()).Raw(), hashA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(r.Peers)
+	}
+	s.ask(t, "198.51.100.1", query())
+	for range 3 {
+		now = now.Add(5 * time.Minute)
+		if others() != 1 {
+			t.Fatal("forgotten before it was to announce")
+		}
+		s.ask(t, "198.51.100.1", query())
+	}
+	now = now.Add(5 * time.Minute)
+	others()
+	now = now.Add(6 * time.Minute)
+	if others() != 0 {
+		t.Error("kept for good")
+	}
+}
+
 func TestServerHTTPRefuses(t *testing.T) {
 	s := idle(t, ServerConfig{})
 	for name, q := range map[string]url.Values{
