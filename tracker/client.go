@@ -183,7 +183,7 @@ func (c *Client) Scrape(ctx context.Context, url string, hashes ...[20]byte) (ma
 		}
 		err = worse(err, errF)
 	}
-	return nil, err
+	return nil, cmp.Or(err, errNoFamily)
 }
 
 // Close ends idle connections. Announces must have returned before.

@@ -437,6 +437,9 @@ func TestNoFamilyLeft(t *testing.T) {
 	if _, err := c.Announce(t.Context(), "http://127.0.0.1/announce", request); !errors.Is(err, errNoFamily) {
 		t.Errorf("err = %v", err)
 	}
+	if out, err := c.Scrape(t.Context(), "http://127.0.0.1/announce", hashA); !errors.Is(err, errNoFamily) {
+		t.Errorf("scrape: %v, err = %v", out, err)
+	}
 }
 
 func TestLabel(t *testing.T) {
