@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -141,7 +142,8 @@ func escapeQuery(q string) string {
 func (c *Client) fetch(ctx context.Context, u *url.URL, f family, loopPath string) ([]byte, error) {
 	allowed := anywhere
 	for hop := 0; hop <= maxRedirects; hop++ {
-		if allowed == anywhere && !strings.HasPrefix(u.Path, loopPath) {
+		// Cleaned, because whoever answers may take "/announce/../x" for "/x".
+		if allowed == anywhere && !strings.HasPrefix(path.Clean(u.Path), loopPath) {
 			allowed = notLoop
 		}
 		body, next, public, err := c.get(ctx, u, route{f, allowed})

@@ -232,14 +232,15 @@ func TestRedirectFromPublicToLocal(t *testing.T) {
 
 func TestLoopbackOnlyAtAnnounce(t *testing.T) {
 	s := serve(t, say("de"))
-	for path, want := range map[string]bool{"/announce": true, "/announce.php?x": true, "/announce/key": true, "/": false, "/api/shutdown": false, "/x/announce": false, "": false} {
+	for path, want := range map[string]bool{"/announce": true, "/announce.php?x": true, "/announce/key": true, "/": false, "/api/shutdown": false, "/x/announce": false, "": false,
+		"/announce/../api": false, "/announce/%2e%2E/api": false, "/announce/x/../key": true} {
 		_, err := client(t).Announce(t.Context(), s.URL+path, request)
 		if (err == nil) != want || err != nil && !errors.Is(err, ErrURL) {
 			t.Errorf("%q: %v; want allowed: %v", path, err, want)
 		}
 	}
-	if n := len(s.requests()); n != 3 {
-		t.Errorf("%d requests, want 3", n)
+	if n := len(s.requests()); n != 4 {
+		t.Errorf("%d requests, want 4", n)
 	}
 }
 
