@@ -36,6 +36,8 @@ const (
 	maxDepth      = 100      // parts of a path
 	maxPath       = 3840     // bytes of a path; PATH_MAX is 4,096 on Linux and a folder comes before it
 	maxDuplicates = 500      // entries that would have one name
+	maxFolders    = 1 << 18  // in all; far more fit into MaxSize than into memory
+	maxFolderText = 64 << 20 // of the paths of all folders, bytes: each holds those above it once more
 	maxWarnings   = 20
 )
 

@@ -75,6 +75,10 @@ func TestScale(t *testing.T) {
 		{"200,000 files", manyFiles(200_000, usual), ""},
 		{"200,000 files in one folder", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprint(i)} }), ""},
 		{"200,000 folders", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprint(i), "a"} }), ""},
+		{"two million folders below one another", manyFiles(25_000, func(i int) []string { return slices.Repeat([]string{fmt.Sprint(i)}, 90) }), "too many folders"},
+		{"long folders below one another", manyFiles(20_000, func(i int) []string {
+			return slices.Repeat([]string{fmt.Sprint(strings.Repeat("x", 220), i)}, 13)
+		}), "too many folders"},
 		{"200,000 names of Unicode", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprintf("Größe É 日本 %d", i)} }), ""},
 		{"500 duplicates of one name", manyFiles(500, one), ""},
 		{"501 duplicates of one name", manyFiles(501, one), `more than 500 files are named "same"`},

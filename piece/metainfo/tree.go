@@ -29,6 +29,7 @@ type tree struct {
 	taken    map[hash]slot
 	folders  map[hash]int32 // by parent and the name asked for, folded: index into list
 	list     []folder       // the root first
+	text     int            // of the paths in list, bytes
 	suffixed bool           // some name ends in ".part", so that looking for clashes with it is needed
 	paths    arena
 	given    spelling // at the folder of the file before
@@ -165,6 +166,9 @@ func (t *tree) folder(parent int32, raw []byte) (int32, error) {
 	t.occupy(f.id, false)
 	if f.path, err = t.join(parent, t.part); err != nil {
 		return 0, err
+	}
+	if t.text += len(f.path); t.text > maxFolderText || len(t.list) > maxFolders {
+		return 0, fmt.Errorf("there are too many folders")
 	}
 	if string(t.part) != string(raw) {
 		t.warn("the folder %s in the torrent goes to %s", quote(string(raw)), quote(f.path))
