@@ -80,6 +80,7 @@ func TestScale(t *testing.T) {
 			return slices.Repeat([]string{fmt.Sprint(strings.Repeat("x", 220), i)}, 13)
 		}), "too many folders"},
 		{"200,000 names of Unicode", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprintf("Größe É 日本 %d", i)} }), ""},
+		{"200,000 long names of Unicode", manyFiles(200_000, func(i int) []string { return []string{fmt.Sprint(strings.Repeat("\u1f88", 70), i)} }), ""},
 		{"500 duplicates of one name", manyFiles(500, one), ""},
 		{"501 duplicates of one name", manyFiles(501, one), `more than 500 files are named "same"`},
 		{"16,384 duplicates of one name", manyFiles(16_384, one), "more than 500"},

@@ -244,26 +244,56 @@ func sum(b []byte) (h hash) {
 
 // A folding brings names to the form that they are compared in.
 type folding struct {
-	caser        cases.Caser // keeps state: not to be shared
-	wide, folded []byte      // scratch
+	caser        cases.Caser     // keeps state: not to be shared
+	wide, folded []byte          // scratch
+	known        map[rune]string // of the characters met, what alone returns
 }
 
 // append appends name to dst with no difference of case or of normal form left (canonical
 // caseless matching of the Unicode standard).
 func (f *folding) append(dst, name []byte) []byte {
 	from := len(dst)
-	for _, c := range name {
+	for i := 0; i < len(name); {
+		c := name[i]
 		if c >= utf8.RuneSelf {
-			f.wide = decompose(f.wide[:0], name)
-			f.wide = appendLeast(f.wide[:0], f.lower(f.wide))
-			return decompose(dst[:from], f.wide)
+			r, n := utf8.DecodeRune(name[i:])
+			alone := f.alone(r)
+			if alone == "" {
+				return f.whole(dst[:from], name)
+			}
+			dst, i = append(dst, alone...), i+n
+			continue
 		}
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		dst = append(dst, c)
+		dst, i = append(dst, c), i+1
 	}
 	return dst
+}
+
+// alone returns what r folds to, or "" if that depends on what stands before it: only marks
+// move among their neighbours. Names use few characters many times, and to fold one takes long.
+func (f *folding) alone(r rune) string {
+	s, ok := f.known[r]
+	if !ok {
+		if f.known == nil {
+			f.known = make(map[rune]string)
+		}
+		b := utf8.AppendRune(nil, r)
+		if r != utf8.RuneError && norm.NFD.Properties(b).LeadCCC() == 0 {
+			s = string(f.whole(nil, b))
+		}
+		f.known[r] = s
+	}
+	return s
+}
+
+// whole is append without a short way.
+func (f *folding) whole(dst, name []byte) []byte {
+	f.wide = decompose(f.wide[:0], name)
+	f.wide = appendLeast(f.wide[:0], f.lower(f.wide))
+	return decompose(dst, f.wide)
 }
 
 // lower returns b without case, valid until the next call.

@@ -39,6 +39,22 @@ func TestFolding(t *testing.T) {
 	}
 }
 
+// Folding one character after the other comes to the same as folding them together.
+func TestFoldingAlone(t *testing.T) {
+	fold := folding{caser: cases.Fold()}
+	for r := rune(0); r < 0x20000; r++ {
+		name := []byte("é" + string(r) + "Σ" + string(r) + "A")
+		if got, want := string(fold.append(nil, name)), string(fold.whole(nil, name)); got != want {
+			t.Fatalf("%+q became %+q, want %+q", name, got, want)
+		}
+	}
+	for _, mark := range []rune{'\u0301', '\u0345', '\u0f73'} {
+		if fold.alone(mark) != "" {
+			t.Errorf("%+q is folded alone", mark)
+		}
+	}
+}
+
 // FuzzFolding: folding is idempotent, leaves no difference of case, and makes names longer by
 // a small factor at most.
 func FuzzFolding(f *testing.F) {
