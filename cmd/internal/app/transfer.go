@@ -352,11 +352,15 @@ func (x *transfer) hope(ctx context.Context) {
 
 // offline reports whether this machine has no network: then failures say nothing, and waiting makes sense.
 func (x *transfer) offline() bool {
-	status := x.trackers.Status()
-	for _, s := range status {
-		if !s.Dead && !sockets.Offline(s.Err) {
+	offline := false // a tracker that is never asked again tells nothing about the network
+	for _, s := range x.trackers.Status() {
+		if s.Dead {
+			continue
+		}
+		if !sockets.Offline(s.Err) {
 			return false
 		}
+		offline = true
 	}
-	return len(status) > 0
+	return offline
 }
