@@ -226,11 +226,16 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// withoutSecrets is a URL fit to be shown: without its password and query, which often holds a key.
-func withoutSecrets(link string) string {
-	u, err := url.Parse(link)
+// withoutSecrets is a source fit to be shown: a URL without its password and query, which often holds a
+// key; anything else as it is, for "?" and "%" are only letters in the name of a file.
+func withoutSecrets(source string) string {
+	switch kindOf(source) {
+	case pathSource, stdinSource, hashSource:
+		return printable(source)
+	}
+	u, err := url.Parse(source)
 	if err != nil {
-		return printable(link)
+		return printable(source)
 	}
 	if u.RawQuery != "" {
 		u.RawQuery = "..."

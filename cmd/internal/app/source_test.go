@@ -118,6 +118,21 @@ func TestFetchHidesSecrets(t *testing.T) {
 	}
 }
 
+func TestWithoutSecrets(t *testing.T) {
+	for _, tt := range []struct{ source, want string }{
+		{"http://me:hunter2@a.example/x.torrent?passkey=sesame", "http://me:xxxxx@a.example/x.torrent?..."},
+		{"ftp://a.example/?k=v", "ftp://a.example/?..."},
+		{"magnet:?xt=urn:btih:x", "magnet:?..."},
+		{"what? 100%41.torrent", "what? 100%41.torrent"},
+		{"./a b#c\x1b", `./a b#c\x1b`},
+		{"-", "-"},
+	} {
+		if got := withoutSecrets(tt.source); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.source, got, tt.want)
+		}
+	}
+}
+
 // TestHopGuard: only a redirect from the network to here is refused.
 func TestHopGuard(t *testing.T) {
 	const public, local, private = "192.0.2.1:80", "127.0.0.1:80", "10.0.0.1:80"
