@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -75,11 +76,15 @@ func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o Se
 }
 
 // isTorrentFile tells a .torrent from content to make one of: by its name, or by how it begins. What
-// cannot be opened is left to the error of reading it as a torrent.
+// cannot be opened is left to the error of reading it as a torrent. A pipe holds a torrent, for content
+// has a size and a name; it is not looked into, because what is read of it is gone.
 func isTorrentFile(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0 {
+		return true
+	}
 	if strings.EqualFold(filepath.Ext(path), ".torrent") {
-		info, err := os.Stat(path)
-		return err != nil || !info.IsDir()
+		return !info.IsDir()
 	}
 	f, err := os.Open(path)
 	if err != nil {
