@@ -24,6 +24,9 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 		return err
 	}
 	defer closeLog()
+	if err := o.policy().Check(); err != nil { // before anything is fetched by it
+		return &Error{Class: ClassUsage, Err: err}
+	}
 	if !o.List {
 		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	}
@@ -56,7 +59,7 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 func loadWithin(ctx context.Context, s Streams, log *slog.Logger, o GetOptions, started time.Time) (*metainfo.Torrent, error) {
 	ctx, cancel := limited(ctx, started, o.MaxTime, "still reading the torrent")
 	defer cancel()
-	t, err := load(ctx, s, log, o.Source)
+	t, err := load(ctx, s, log, o.policy(), o.Source)
 	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok && err != nil {
 		return nil, e
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/ui"
 	"bittern/piece/metainfo"
 )
@@ -30,7 +31,7 @@ func Info(ctx context.Context, s Streams, o InfoOptions) error {
 		return err
 	}
 	defer closeLog()
-	t, err := load(ctx, s, log, o.Source)
+	t, err := load(ctx, s, log, sockets.Policy{}, o.Source)
 	if err != nil {
 		return err
 	}
@@ -40,9 +41,10 @@ func Info(ctx context.Context, s Streams, o InfoOptions) error {
 	return d.print(func(w io.Writer) { writeInfo(w, t) })
 }
 
-// load reads and checks the torrent of a command and warns of what was changed in it.
-func load(ctx context.Context, s Streams, log *slog.Logger, source string) (*metainfo.Torrent, error) {
-	data, err := readSource(ctx, source, s.In)
+// load reads and checks the torrent of a command and warns of what was changed in it. policy holds for
+// fetching it.
+func load(ctx context.Context, s Streams, log *slog.Logger, policy sockets.Policy, source string) (*metainfo.Torrent, error) {
+	data, err := readSource(ctx, policy, source, s.In)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,11 @@ type Network struct {
 	Peers        []string      // HOST:PORT to connect to
 }
 
+// policy is what n says about sockets, all of them.
+func (n Network) policy() sockets.Policy {
+	return sockets.Policy{Interface: n.Interface, Only4: n.Only4, Only6: n.Only6}
+}
+
 // A SeedUntil says how long to upload after completion; the first condition that is met counts.
 type SeedUntil struct {
 	Forever bool

@@ -31,6 +31,9 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 		return err
 	}
 	defer closeLog()
+	if err := o.policy().Check(); err != nil { // before anything is fetched by it
+		return &Error{Class: ClassUsage, Err: err}
+	}
 	d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	t, cfg, err := seedable(ctx, s, d, log, o)
 	if err != nil {
@@ -63,7 +66,7 @@ func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o Se
 	if kindOf(o.Source) == pathSource && !isTorrentFile(o.Source) {
 		return torrentOf(ctx, d, log, o)
 	}
-	t, err := load(ctx, s, log, o.Source)
+	t, err := load(ctx, s, log, o.policy(), o.Source)
 	if err != nil {
 		return nil, storage.Config{}, err
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bittern/cmd/internal/sockets"
 )
 
 // Limits of reading a .torrent, wherever it comes from.
@@ -25,8 +27,9 @@ const (
 )
 
 // readSource returns the bytes of the .torrent that source names: a path, "-" for in, or an
-// http(s) URL. Its errors are of [ClassBadInput] and name the source.
-func readSource(ctx context.Context, source string, in io.Reader) ([]byte, error) {
+// http(s) URL, which is fetched as policy allows. Its errors name the source and are of [ClassBadInput], or
+// of [ClassNetwork] when this machine does not have the address to fetch from.
+func readSource(ctx context.Context, policy sockets.Policy, source string, in io.Reader) ([]byte, error) {
 	switch kindOf(source) {
 	case magnetSource:
 		return nil, &Error{Class: ClassBadInput, What: "magnet links are not supported yet",
@@ -38,9 +41,13 @@ func readSource(ctx context.Context, source string, in io.Reader) ([]byte, error
 		return nil, &Error{Class: ClassBadInput, What: "cannot fetch " + withoutSecrets(source),
 			Err: errors.New("only http and https URLs are understood")}
 	case urlSource:
-		data, err := fetch(ctx, source)
+		data, err := fetch(ctx, policy, source)
 		if err != nil {
-			return nil, failed(ClassBadInput, err, "cannot fetch %s", withoutSecrets(source))
+			class := ClassBadInput
+			if _, gone := errors.AsType[*sockets.InterfaceError](err); gone {
+				class = ClassNetwork
+			}
+			return nil, failed(class, err, "cannot fetch %s", withoutSecrets(source))
 		}
 		return data, nil
 	case stdinSource:
@@ -147,13 +154,15 @@ func readAll(r io.Reader) ([]byte, error) {
 
 // fetch gets a .torrent over HTTP(S). A redirect may not lead from the network to this machine or
 // its local network: a web site has no business there.
-func fetch(ctx context.Context, link string) ([]byte, error) {
+func fetch(ctx context.Context, policy sockets.Policy, link string) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTime, fmt.Errorf("no complete answer within %v", fetchTime))
 	defer cancel()
 	var guard hopGuard
-	dialer := net.Dialer{Control: guard.control}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return policy.DialGuarded(ctx, network, address, guard.control)
+		},
 		MaxResponseHeaderBytes: 1 << 20, DisableKeepAlives: true, ForceAttemptHTTP2: true,
 	}
 	client := http.Client{Transport: transport, CheckRedirect: guard.redirect}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"bittern/cmd/internal/sockets"
 )
 
 func TestKindOf(t *testing.T) {
@@ -38,7 +40,7 @@ func TestKindOf(t *testing.T) {
 // source reads one and checks that any error is the source's fault.
 func source(t *testing.T, name string, in io.Reader) (string, error) {
 	t.Helper()
-	data, err := readSource(t.Context(), name, in)
+	data, err := readSource(t.Context(), sockets.Policy{}, name, in)
 	if err != nil && ClassOf(err) != ClassBadInput {
 		t.Errorf("%s: class %v, want bad-input", name, ClassOf(err))
 	}
@@ -87,7 +89,7 @@ func TestFetchCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := SignalError{Sig: os.Interrupt}
 	cancel(stop)
-	if _, err := readSource(ctx, srv.URL, nil); !errors.Is(err, stop) {
+	if _, err := readSource(ctx, sockets.Policy{}, srv.URL, nil); !errors.Is(err, stop) {
 		t.Errorf("%v, want the cause", err)
 	}
 }
@@ -99,7 +101,7 @@ func TestSilentStdin(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := SignalError{Sig: os.Interrupt}
 	cancel(stop)
-	if _, err := readSource(ctx, "-", silent); !errors.Is(err, stop) {
+	if _, err := readSource(ctx, sockets.Policy{}, "-", silent); !errors.Is(err, stop) {
 		t.Errorf("%v, want the cause", err)
 	}
 }
@@ -115,6 +117,30 @@ func TestFetchHidesSecrets(t *testing.T) {
 	_, err = source(t, u.String(), nil)
 	if err == nil || strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestFetchObeysPolicy: --interface, -4 and -6 hold for fetching the torrent too.
+func TestFetchObeysPolicy(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) }))
+	defer srv.Close()
+	for _, tt := range []struct {
+		name   string
+		policy sockets.Policy
+		from   string // the address that the server is called from; "" for not at all
+		class  Class
+	}{
+		{"any", sockets.Policy{}, "127.0.0.1", 0},
+		{"the server's family", sockets.Policy{Only4: true}, "127.0.0.1", 0},
+		{"the other family", sockets.Policy{Only6: true}, "", ClassBadInput},
+		{"this interface", sockets.Policy{Interface: netip.MustParseAddr("127.0.0.1")}, "127.0.0.1", 0},
+		{"an address of the other family", sockets.Policy{Interface: netip.MustParseAddr("::1")}, "", ClassBadInput},
+		{"an address that is not there", sockets.Policy{Interface: netip.MustParseAddr("192.0.2.1")}, "", ClassNetwork},
+	} {
+		data, err := readSource(t.Context(), tt.policy, srv.URL, nil)
+		if host, _, _ := strings.Cut(string(data), ":"); host != tt.from || (err != nil) != (tt.from == "") || ClassOf(err) != tt.class {
+			t.Errorf("%s: called from %q, %v of class %v; want %q, class %v", tt.name, host, err, ClassOf(err), tt.from, tt.class)
+		}
 	}
 }
 

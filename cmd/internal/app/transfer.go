@@ -30,12 +30,12 @@ import (
 type transfer struct {
 	t       *metainfo.Torrent
 	net     Network
+	policy  sockets.Policy // that of net, which does not contradict itself
 	log     *slog.Logger
 	id      [20]byte
 	started time.Time
 	handles handleBudget
 
-	policy   sockets.Policy
 	listener *sockets.Listener // nil if no port could be had and that was not insisted on
 	store    *storage.Store
 	inbox    *swarm.Inbox
@@ -53,14 +53,10 @@ type transfer struct {
 
 // newTransfer sets up what does not touch the disk or the network yet.
 func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.Time) (*transfer, error) {
-	x := &transfer{t: t, net: n, log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
+	x := &transfer{t: t, net: n, policy: n.policy(), log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
 	x.handles = shareHandles(handleLimit(), n.MaxPeers)
 	if x.handles.peers < n.MaxPeers {
 		log.Warn("few open files are allowed: fewer peers", "peers", x.handles.peers)
-	}
-	x.policy = sockets.Policy{Interface: n.Interface, Only4: n.Only4, Only6: n.Only6}
-	if err := x.policy.Check(); err != nil {
-		return nil, &Error{Class: ClassUsage, Err: err}
 	}
 	peers := make([]discover.Peer, 0, len(n.Peers))
 	for _, s := range n.Peers {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/ui"
 	"bittern/piece/metainfo"
 	"bittern/piece/storage"
@@ -30,7 +31,7 @@ func Verify(ctx context.Context, s Streams, o VerifyOptions) error {
 		return err
 	}
 	defer closeLog()
-	t, err := load(ctx, s, log, o.Source)
+	t, err := load(ctx, s, log, sockets.Policy{}, o.Source)
 	if err != nil {
 		return err
 	}

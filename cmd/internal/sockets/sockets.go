@@ -1,8 +1,8 @@
 // Package sockets opens every TCP and UDP socket of the program, so that one [Policy] holds for all of them: which
 // address families may be used, and which local address traffic leaves from.
 //
-// [Listen] opens the port for incoming peers, [Policy.Dial] connects to peers, and [Policy.DialTCP] and
-// [Policy.DialUDP] serve trackers. What cannot obey the policy fails; nothing falls back to another address.
+// [Listen] opens the port for incoming peers, [Policy.Dial] connects to peers, [Policy.DialTCP] and
+// [Policy.DialUDP] serve trackers, and [Policy.DialGuarded] web servers. What cannot obey the policy fails; nothing falls back to another address.
 package sockets
 
 import (
@@ -76,22 +76,30 @@ func (p Policy) Dial(ctx context.Context, peer netip.AddrPort) (net.Conn, error)
 		network = "tcp6"
 	}
 	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-	return p.dial(ctx, network, peer.String())
+	return p.dial(ctx, network, peer.String(), nil)
 }
 
 // DialTCP connects to a tracker or web server by name or number. The network is "tcp4" or "tcp6", or "tcp" for any
 // family that is allowed.
 func (p Policy) DialTCP(ctx context.Context, network, address string) (net.Conn, error) {
-	return p.dial(ctx, network, address)
+	return p.dial(ctx, network, address, nil)
+}
+
+// A Guard may refuse an address, which is a number by then, before it is connected to; see [net.Dialer].
+type Guard func(network, address string, c syscall.RawConn) error
+
+// DialGuarded is [Policy.DialTCP] to addresses that a guard lets through.
+func (p Policy) DialGuarded(ctx context.Context, network, address string, guard Guard) (net.Conn, error) {
+	return p.dial(ctx, network, address, guard)
 }
 
 // DialUDP returns a UDP socket that exchanges packets with one address only. The network is "udp4" or "udp6", or "udp" for
 // any family that is allowed.
 func (p Policy) DialUDP(ctx context.Context, network, address string) (net.Conn, error) {
-	return p.dial(ctx, network, address)
+	return p.dial(ctx, network, address, nil)
 }
 
-func (p Policy) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (p Policy) dial(ctx context.Context, network, address string, guard Guard) (net.Conn, error) {
 	network, err := p.narrow(network)
 	if err != nil {
 		return nil, err
@@ -100,6 +108,7 @@ func (p Policy) dial(ctx context.Context, network, address string) (net.Conn, er
 		KeepAlive: -1, // peers have a keep-alive of their own (BEP 3), and it saves four system calls a connection
 		LocalAddr: p.local(network),
 		Resolver:  p.Resolver(),
+		Control:   guard,
 	}
 	nc, err := d.DialContext(ctx, network, address)
 	return nc, p.explain(err)
