@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/ui"
 	"bittern/piece/metainfo"
 	"bittern/piece/storage"
@@ -181,9 +182,10 @@ func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), er
 	if z.o.ServeTracker == "" {
 		return "", func() {}, nil
 	}
-	srv, err := tracker.Listen(z.o.ServeTracker, tracker.ServerConfig{OnPanic: z.inbox.Panicked})
+	address := trackerAddress(z.o.ServeTracker, z.policy)
+	srv, err := tracker.Listen(address, tracker.ServerConfig{OnPanic: z.inbox.Panicked})
 	if err != nil {
-		return "", nil, &Error{Class: ClassNetwork, What: "cannot serve a tracker on " + printable(z.o.ServeTracker), Err: err}
+		return "", nil, &Error{Class: ClassNetwork, What: "cannot serve a tracker on " + printable(address), Err: err}
 	}
 	srv.Allow(z.t.InfoHash)
 	url = "http://" + dialable(srv.Addr()).String() + "/announce"
@@ -198,6 +200,21 @@ func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), er
 		}
 	})
 	return url, func() { cancel(); wg.Wait() }, nil
+}
+
+// trackerAddress is where the tracker listens: where the user said, and if that names no host, on the
+// addresses that the policy leaves.
+func trackerAddress(address string, policy sockets.Policy) string {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil || host != "":
+		return address
+	case policy.Interface.IsValid():
+		return net.JoinHostPort(policy.Interface.Unmap().String(), port)
+	case !policy.V6():
+		return net.JoinHostPort("0.0.0.0", port)
+	}
+	return address
 }
 
 // announce prints how to reach us.
