@@ -217,8 +217,11 @@ func trackerAddress(address string, policy sockets.Policy) string {
 	return address
 }
 
-// announce prints how to reach us.
+// announce prints how to reach us: through our own tracker, the torrent's, and those that we were told of.
 func (z *seeding) announce(url string) error {
+	for _, url := range z.net.Trackers {
+		z.t.Trackers = append(z.t.Trackers, []string{url})
+	}
 	if z.o.JSON {
 		return resultError(z.d.Emit(ui.Seeding{
 			Infohash: fmt.Sprintf("%x", z.t.InfoHash), Magnet: z.t.Magnet(), TrackerURL: url, Port: int(z.port()),
