@@ -39,6 +39,9 @@ func ParsePorts(s string) (sockets.Ports, error) {
 	return sockets.ParsePorts(s)
 }
 
+// Printable makes an error's text, in which there may be words of others, fit for a terminal.
+func Printable(s string) string { return printable(s) }
+
 // EmitFailure writes the JSON event of an error that ends a command with the given exit code.
 func EmitFailure(out io.Writer, code int, err error) {
 	ui.New(ui.Config{Out: out, Err: io.Discard, JSON: true}).Emit(ui.Failure{

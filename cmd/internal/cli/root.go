@@ -105,9 +105,10 @@ func execute(ctx context.Context, root *cobra.Command) (cmd *cobra.Command, err 
 	return root.ExecuteContextC(ctx)
 }
 
-// oneLine makes an error one line: some that libraries give have several.
+// oneLine makes an error one line that no terminal obeys: some that libraries give have several lines, or
+// quote what a server sent, such as the names in its certificate.
 func oneLine(s string) string {
-	return strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", " ")), " ")
+	return app.Printable(strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", " ")), " "))
 }
 
 // quietness is how many -q the command was given; a command line that could not be parsed has none.

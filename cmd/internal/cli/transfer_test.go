@@ -220,6 +220,21 @@ func TestPanicIsABug(t *testing.T) {
 	}
 }
 
+// TestErrorIsPrintable: what others wrote, such as the names in a server's certificate, reaches no terminal
+// as it is.
+func TestErrorIsPrintable(t *testing.T) {
+	var errs bytes.Buffer
+	e := env{Streams: app.Streams{Out: new(bytes.Buffer), Err: &errs}, Getenv: environ{}.lookup}
+	root := newRoot(e)
+	replace(root, newGet(e, func(context.Context, app.Streams, app.GetOptions) error {
+		return errors.New("valid for \x1b[2Jx\u202e, not y\nand \\x1b is said already")
+	}))
+	runRoot(t.Context(), e, root, []string{"get", "x"})
+	if got, want := errs.String(), `bittern: valid for \x1b[2Jx\u202e, not y and \x1b is said already`+"\n"; got != want {
+		t.Errorf("stderr %q, want %q", got, want)
+	}
+}
+
 func TestQuietness(t *testing.T) {
 	for _, tt := range []struct {
 		flag string
