@@ -23,7 +23,7 @@ func newCreate(e env) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.Output, "output", "o", "", "write the torrent to `FILE`, - for stdout (default: NAME.torrent)")
+	f.VarP(into(&o.Output, "FILE", "", notEmpty), "output", "o", "write the torrent to FILE, - for stdout (default: NAME.torrent)")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace FILE if it exists")
 	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "a tracker (may be repeated: each is another tier)")
 	f.VarP(&list{&o.WebSeeds, "URL", checkWebSeed}, "web-seed", "w", "a web seed (may be repeated)")
@@ -32,7 +32,7 @@ func newCreate(e env) *cobra.Command {
 	f.BoolVar(&o.Private, "private", false, "let peers come from the trackers only")
 	f.StringVar(&o.Comment, "comment", "", "say `TEXT`")
 	f.StringVar(&o.Source, "source", "", "name the torrent's origin as `TAG`, which makes its info-hash another")
-	f.StringVar(&o.Name, "name", "", "call the file or root folder `NAME`")
+	f.Var(into(&o.Name, "NAME", "", notEmpty), "name", "call the file or root folder NAME")
 	f.BoolVar(&o.NoDate, "no-date", false, "leave the creation date out")
 	bindShown(cmd, &o.Shown, "print one JSON object")
 	bindProgress(cmd, &o.Shown)

@@ -15,7 +15,7 @@ func bindShown(cmd *cobra.Command, o *app.Shown, json string) {
 	f.BoolVar(&o.JSON, "json", false, json)
 	f.CountVarP(&o.Quiet, "quiet", "q", "print only errors; twice: nothing``")
 	f.CountVarP(&o.Verbose, "verbose", "v", "print what happens; twice: every detail``")
-	f.StringVar(&o.Log, "log", "", "write a full log to `FILE`")
+	f.Var(into(&o.Log, "FILE", "", notEmpty), "log", "write a full log to FILE")
 }
 
 // bindProgress binds --progress.

@@ -41,7 +41,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 	}
 	f := cmd.Flags()
 	f.VarP(into(&o.Dir, "DIR", ".", notEmpty), "dir", "d", "put the content here")
-	f.StringVarP(&o.Output, "output", "o", "", "rename the file or root folder to `NAME`")
+	f.VarP(into(&o.Output, "NAME", "", notEmpty), "output", "o", "rename the file or root folder to NAME")
 	f.VarP(joined(&o.Select, "LIST"), "select", "s", "download only these files: numbers, ranges, globs (1,3-5,*.flac)")
 	f.VarP(joined(&o.Exclude, "LIST"), "exclude", "x", "do not download these files: a list like that of --select")
 	f.BoolVarP(&o.List, "list", "l", false, "list the files and exit")
@@ -82,7 +82,7 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 	}
 	f := cmd.Flags()
 	f.VarP(into(&o.Dir, "DIR", ".", notEmpty), "dir", "d", "the content is here")
-	f.StringVarP(&o.Output, "output", "o", "", "the file or root folder there is called `NAME`")
+	f.VarP(into(&o.Output, "NAME", "", notEmpty), "output", "o", "the file or root folder there is called NAME")
 	f.Var(into(&o.ServeTracker, "[ADDR]", "", parseListen), "serve-tracker",
 		"run a tracker (HTTP and UDP) on this address, "+defaultTracker+" if none is given")
 	f.Lookup("serve-tracker").NoOptDefVal = defaultTracker
