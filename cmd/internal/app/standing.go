@@ -73,11 +73,7 @@ func (x *transfer) outcomeError(o core.Outcome, p plan) error {
 	case core.Complete:
 		return nil
 	case core.NoPeers, core.NoneUsable:
-		why := x.whyNoPeers()
-		if why == "" {
-			why = "nobody was there"
-		}
-		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: "name one with --peer or another tracker with --tracker"}
+		return nobody(s, x.whyNoPeers())
 	case core.Stalled:
 		return &Error{Class: ClassStalled, What: fmt.Sprintf("stalled at %s", soFar(s)),
 			Err: fmt.Errorf("no content came for %v from %s", p.stall, x.whom(s)), Hint: "the same command continues"}
@@ -86,6 +82,19 @@ func (x *transfer) outcomeError(o core.Outcome, p plan) error {
 			Err: errors.New(soFar(s)), Hint: "the same command continues"}
 	}
 	return fmt.Errorf("ended without a reason: %v", o)
+}
+
+// nobody is the error of a run that has no peer, and why that is, if anybody knows. Some may have been there
+// before all of them failed.
+func nobody(s core.Snapshot, why string) *Error {
+	if why == "" {
+		why = "nobody was there"
+	}
+	const hint = "name one with --peer or another tracker with --tracker"
+	if s.Met == 0 {
+		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: hint}
+	}
+	return &Error{Class: ClassNoPeers, What: "no peer is left at " + soFar(s), Err: errors.New(why), Hint: "the same command continues; " + hint}
 }
 
 // whom says whom content was awaited from.
