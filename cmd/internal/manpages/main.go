@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,9 +38,19 @@ func write(dir string) error {
 	}, dir)
 }
 
-// plain takes the marks out of the flags' texts that name their values in the help.
+// plain gives each flag the words that it has in the help: the name of its value, where a page would show
+// the default, mostly nothing, and the default behind the text.
 func plain(cmd *cobra.Command) {
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		name, text := pflag.UnquoteUsage(f)
+		if name != "" {
+			if f.DefValue != "" {
+				text += " (default " + f.DefValue + ")"
+			}
+			f.DefValue = strings.Trim(name, "[]") // a page has brackets of its own
+		}
+		f.Usage = text
+	})
 	for _, sub := range cmd.Commands() {
 		plain(sub)
 	}

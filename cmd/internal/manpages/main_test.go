@@ -43,6 +43,29 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// TestFlagsNameTheirValues: a page says what a flag takes, as the help does.
+func TestFlagsNameTheirValues(t *testing.T) {
+	dir := t.TempDir()
+	if err := write(dir); err != nil {
+		t.Fatal(err)
+	}
+	for page, wants := range map[string][]string{
+		"bittern-get.1":    {"--select\\fP=LIST\n", "--dir\\fP=DIR\n\tput the content here (default .)", "--max-peers\\fP=N\n", "--log\\fP=FILE\n"},
+		"bittern-seed.1":   {"--serve-tracker\\fP[=ADDR]\n", "--port\\fP=PORT\n"},
+		"bittern-create.1": {"--comment\\fP=\"TEXT\"\n", "--piece-length\\fP=SIZE\n"},
+	} {
+		got, err := os.ReadFile(filepath.Join(dir, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !bytes.Contains(got, []byte(want)) {
+				t.Errorf("%s has no %q", page, want)
+			}
+		}
+	}
+}
+
 func TestWriteNowhere(t *testing.T) {
 	if err := write(filepath.Join(t.TempDir(), "nosuch")); err == nil {
 		t.Error("no error for a folder that is not there")
