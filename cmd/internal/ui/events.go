@@ -14,8 +14,7 @@ type Event interface {
 
 // Start is the first event of `get` and `seed`.
 type Start struct {
-	Source   string `json:"source"`
-	Infohash string `json:"infohash,omitempty"` // when it is known by then
+	Source string `json:"source"`
 }
 
 // Metadata says what is about to be downloaded.
