@@ -26,15 +26,17 @@ type Metadata struct {
 	Pieces   int    `json:"pieces"`
 }
 
-// Progress is how `get` stands.
+// Progress is how `get` stands. While the state is "checking" (or "hashing", for `seed` of a path) done and
+// total count what is looked at on the disk, which need not be good.
 type Progress struct {
-	Done     int64 `json:"done"`      // bytes
-	Total    int64 `json:"total"`     // bytes
-	DownRate int64 `json:"down_rate"` // bytes a second
-	UpRate   int64 `json:"up_rate"`   // bytes a second
-	Peers    int   `json:"peers"`
-	Seeds    int   `json:"seeds"`
-	ETA      int64 `json:"eta_seconds,omitempty"` // left out while unknown
+	State    string `json:"state"`     // as in the bar
+	Done     int64  `json:"done"`      // bytes
+	Total    int64  `json:"total"`     // bytes
+	DownRate int64  `json:"down_rate"` // bytes a second
+	UpRate   int64  `json:"up_rate"`   // bytes a second
+	Peers    int    `json:"peers"`
+	Seeds    int    `json:"seeds"`
+	ETA      int64  `json:"eta_seconds,omitempty"` // left out while unknown
 }
 
 // SeedProgress is how `seed` stands.
@@ -83,7 +85,7 @@ func progressOf(s Snapshot) Event {
 		return SeedProgress{UpRate: s.UpRate, Uploaded: s.Uploaded, Peers: max(0, s.Peers), Copies: s.Copies}
 	}
 	return Progress{
-		Done: s.Done, Total: s.Total, DownRate: s.DownRate, UpRate: s.UpRate, Peers: max(0, s.Peers), Seeds: s.Seeds,
+		State: s.State, Done: s.Done, Total: s.Total, DownRate: s.DownRate, UpRate: s.UpRate, Peers: max(0, s.Peers), Seeds: s.Seeds,
 		ETA: int64(math.Ceil(max(0, s.ETA.Seconds()))),
 	}
 }
