@@ -17,11 +17,12 @@ func environName(flag string) string {
 }
 
 // fromEnviron sets each flag of cmd that was not given on the command line from its variable. An
-// empty variable counts as not set; one that stands for a flag of another command is ignored.
+// empty variable counts as not set; one that stands for a flag of another command is ignored. A bad one keeps
+// none of the others from being set: they say how it is told.
 func fromEnviron(cmd *cobra.Command, getenv func(string) (string, bool)) error {
 	var first error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" || f.Name == "version" || first != nil {
+		if f.Changed || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		name := environName(f.Name)
@@ -30,9 +31,8 @@ func fromEnviron(cmd *cobra.Command, getenv func(string) (string, bool)) error {
 			return
 		}
 		for _, one := range environValues(f, v) {
-			if err := cmd.Flags().Set(f.Name, one); err != nil {
+			if err := cmd.Flags().Set(f.Name, one); err != nil && first == nil {
 				first = usage(cmd.CommandPath(), fmt.Errorf("%s: %w", name, bareSetError(err)))
-				return
 			}
 		}
 	})

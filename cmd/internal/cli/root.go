@@ -83,6 +83,10 @@ func runRoot(ctx context.Context, e env, root *cobra.Command, args []string) (co
 		err = cause
 	}
 	code = exitCode(err)
+	if cmd != nil {
+		// A command line that could not be parsed never came to its environment. What is wrong there too can wait.
+		_ = fromEnviron(cmd, e.Getenv)
+	}
 	if bug, ok := errors.AsType[*app.BugError](err); ok {
 		fmt.Fprintf(e.Err, "%s\n", bug.Stack)
 	}

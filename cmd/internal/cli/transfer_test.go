@@ -128,6 +128,27 @@ func TestGetUsageErrors(t *testing.T) {
 	}
 }
 
+// TestEnvironmentOfErrors: how an error is told may stand in the environment, whatever the error is.
+func TestEnvironmentOfErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		vars environ
+		args []string
+	}{
+		{"no source", environ{}, nil},
+		{"unknown flag", environ{}, []string{"--nope", "x"}},
+		{"another variable", environ{"BITTERN_DIR": "D", "BITTERN_MAX_PEERS": "many"}, []string{"x"}},
+	} {
+		tt.vars["BITTERN_QUIET"], tt.vars["BITTERN_JSON"] = "2", "1"
+		var out, errs bytes.Buffer
+		e := env{Streams: app.Streams{Out: &out, Err: &errs}, Getenv: tt.vars.lookup}
+		code := runRoot(t.Context(), e, newRoot(e), append([]string{"get"}, tt.args...))
+		if code != exitUsage || errs.Len() > 0 || !strings.Contains(out.String(), `"event":"error"`) {
+			t.Errorf("%s: code %d, stdout %q, stderr %q; want code 2 told by an event alone", tt.name, code, out.String(), errs.String())
+		}
+	}
+}
+
 func TestSeedFlags(t *testing.T) {
 	for _, tt := range []struct {
 		args         []string
