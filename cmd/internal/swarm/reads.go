@@ -13,34 +13,61 @@ const blockSize = piece.BlockSize
 // reads gathers the blocks that a link is to be sent, so that a run of them takes one read from the
 // disk and one write to the socket, and counts the buffers that the link has in use.
 type reads struct {
-	runs    []run // waiting for a buffer, oldest first
-	reading int   // in the storage's hands
-	writing []int // in the writer's: how many bytes each is still to bring, oldest first
+	runs    []run     // waiting for a buffer, oldest first
+	reading int       // buffers in the storage's hands
+	writing []written // buffers in the writer's hands, oldest first
+	slabs   int       // how many of all these are slabs
 }
 
-// maxReads is how many buffers a link may have in use. The core counts bytes, and it would take a
-// peer only a few of them, asked for one by one and not read, to have all buffers wait for it.
-const maxReads = 32
+// written is one buffer in the writer's hands.
+type written struct {
+	bytes int // still to go out
+	slab  bool
+}
 
-// room reports whether the link may have another buffer.
-func (r *reads) room() bool { return r.reading+len(r.writing) < maxReads }
+// So many buffers a link may have in use, and of them so many slabs. The core counts bytes, and it would
+// take a peer only a few of them, asked for here and there and not read, to have all buffers wait for it.
+// Its window is two slabs full.
+const (
+	maxReads = 32
+	maxSlabs = 8
+)
+
+// takesSlab reports whether n bytes need a slab.
+func takesSlab(n int) bool { return n > blockSize }
+
+// room reports whether the link may have another buffer, for n bytes.
+func (r *reads) room(n int) bool {
+	return r.reading+len(r.writing) < maxReads && (!takesSlab(n) || r.slabs < maxSlabs)
+}
+
+// begin notes that a buffer for n bytes went to the storage.
+func (r *reads) begin(n int) {
+	r.reading++
+	if takesSlab(n) {
+		r.slabs++
+	}
+}
 
 // read notes that a read of that many bytes went on to the writer.
-func (r *reads) read(bytes int) {
+func (r *reads) read(n int) {
 	r.reading--
-	r.writing = append(r.writing, bytes)
+	r.writing = append(r.writing, written{n, takesSlab(n)})
 }
 
 // sent notes that the writer has done with so many bytes.
 func (r *reads) sent(bytes int) {
 	n := 0
-	for n < len(r.writing) && bytes >= r.writing[n] {
-		bytes -= r.writing[n]
+	for n < len(r.writing) && bytes >= r.writing[n].bytes {
+		bytes -= r.writing[n].bytes
+		if r.writing[n].slab {
+			r.slabs--
+		}
 		n++
 	}
 	r.writing = append(r.writing[:0], r.writing[n:]...)
 	if len(r.writing) > 0 {
-		r.writing[0] -= bytes
+		r.writing[0].bytes -= bytes
 	}
 }
 
@@ -77,7 +104,7 @@ func (r *run) takes(b piece.Block) bool {
 func (s *Swarm) read(l *link) {
 	n, held := 0, false
 	for _, r := range l.reads.runs {
-		if !l.reads.room() {
+		if !l.reads.room(r.bytes) {
 			break
 		}
 		buf := s.bufferFor(r.bytes)
@@ -85,7 +112,7 @@ func (s *Swarm) read(l *link) {
 			held = true
 			break
 		}
-		l.reads.reading++
+		l.reads.begin(r.bytes)
 		s.cfg.Store.Read(storage.ReadJob{
 			Piece: int(r.first.Piece), Begin: int(r.first.Begin), Length: r.bytes, Buf: buf,
 			Tag: tag(l.id, int(r.first.Length)),
@@ -107,10 +134,10 @@ func untag(t uint64) (id core.LinkID, each int) { return core.LinkID(t >> 32), i
 
 // bufferFor returns a buffer for n bytes, or nil if all are in use.
 func (s *Swarm) bufferFor(n int) *pool.Buffer {
-	if n <= blockSize {
-		return s.small.TryGet()
+	if takesSlab(n) {
+		return s.slabs.TryGet()
 	}
-	return s.slabs.TryGet()
+	return s.small.TryGet()
 }
 
 // readHeld goes on with the links that waited for a buffer, the one that has waited longest first.

@@ -121,16 +121,42 @@ func TestTag(t *testing.T) {
 // TestShare checks the count of a link's buffers against the order in which they come and go.
 func TestShare(t *testing.T) {
 	var r reads
-	r.reading = maxReads
-	if r.room() {
+	for range maxReads {
+		r.begin(100)
+	}
+	if r.room(100) {
 		t.Error("room for more than the share")
 	}
 	for range maxReads {
 		r.read(100)
 	}
 	for _, tt := range []struct{ sent, left int }{{99, 32}, {1, 31}, {100, 30}, {250, 28}, {50, 27}, {2700, 0}, {5, 0}} {
-		if r.sent(tt.sent); len(r.writing) != tt.left || r.reading != 0 || r.room() != (tt.left < maxReads) {
+		if r.sent(tt.sent); len(r.writing) != tt.left || r.reading != 0 || r.room(100) != (tt.left < maxReads) {
 			t.Errorf("%d buffers are in use, want %d", len(r.writing), tt.left)
 		}
+	}
+}
+
+// TestSlabShare: a link whose every request needs a slab has only a few of them, and small ones besides.
+func TestSlabShare(t *testing.T) {
+	const n = blockSize + 1
+	var r reads
+	for i := range maxSlabs {
+		if !r.room(n) {
+			t.Fatalf("no room for slab %d", i)
+		}
+		r.begin(n)
+	}
+	if r.room(n) || !r.room(blockSize) {
+		t.Errorf("room for one more slab: %v, for a block: %v", r.room(n), r.room(blockSize))
+	}
+	for range maxSlabs {
+		r.read(n)
+	}
+	if r.sent(n - 1); r.room(n) {
+		t.Error("room for a slab whose last byte is still to go")
+	}
+	if r.sent(1); !r.room(n) {
+		t.Error("no room once a slab has gone")
 	}
 }
