@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestFault: one event that names the path, nothing written after it, every buffer released,
@@ -119,6 +121,32 @@ func TestTampered(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestGone: a file that is removed or replaced while it is open is noticed long before it is complete.
+func TestGone(t *testing.T) {
+	for _, replace := range []bool{false, true} {
+		t.Run(fmt.Sprintf("replaced %v", replace), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, "memory", 64*kib, file("T/a", 640*kib))
+				s := r.open(nil)
+				r.giveAndWait(s, 0, 1)
+				if err := r.raw().Remove("T/a.part"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(lookEvery) // on the bubble's clock
+				if replace {
+					r.put("T/a.part", make([]byte, 640*kib))
+				}
+				r.give(s, 2)
+				ev := r.evs.want(t, Fault, nil)
+				if changed, ok := errors.AsType[*ChangedError](ev.Err); !ok || !strings.HasSuffix(filepath.ToSlash(changed.Path), "T/a.part") {
+					t.Errorf("fault %v", ev.Err)
+				}
+				_ = s.Close(t.Context()) // complains about the same
+			})
+		})
 	}
 }
 

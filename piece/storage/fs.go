@@ -83,23 +83,27 @@ func (r rootFS) Lock(name string) (io.Closer, error) {
 		}
 		// Whoever held the lock before us may have removed the file between our open and our
 		// lock; then the lock is on a file nobody else will find.
-		if r.same(f, name) {
+		same, err := r.same(f, name)
+		if same {
 			return &rootLock{root: r.Root, file: f, name: name}, nil
 		}
-		if err := f.Close(); err != nil {
+		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // same reports whether name still leads to f.
-func (r rootFS) same(f *os.File, name string) bool {
+func (r rootFS) same(f *os.File, name string) (bool, error) {
 	opened, err := f.Stat()
 	if err != nil {
-		return false
+		return false, err
 	}
 	now, err := r.Root.Lstat(name)
-	return err == nil && os.SameFile(opened, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(opened, now), err
 }
 
 type rootLock struct {

@@ -55,10 +55,15 @@ type table struct {
 // An entry is an open file. It may be closed only while nobody uses it.
 type entry struct {
 	Handle
-	file int
-	uses int
-	last int64 // clock at the last use
+	file   int
+	uses   int
+	last   int64     // clock at the last use
+	looked time.Time // when its name was last seen to lead to it
 }
+
+// lookEvery is how often a file that is written to is looked for under its name: writing on to one that
+// somebody removed or replaced would fetch what is lost all the same.
+const lookEvery = time.Second
 
 func newTable(cfg *Config, fsys FS) *table {
 	return &table{
@@ -221,7 +226,7 @@ func (t *table) use(e *entry) {
 }
 
 func (t *table) enter(file int, h Handle) *entry {
-	e := &entry{Handle: h, file: file}
+	e := &entry{Handle: h, file: file, looked: time.Now()}
 	t.open[file] = e
 	t.use(e)
 	return e
@@ -307,23 +312,42 @@ func (t *table) writeAt(file int, data []byte, off int64) error {
 	return nil
 }
 
-// guard checks that nothing written was lost and nobody truncated an open file: writing on would leave
-// a hole where verified bytes were.
+// guard checks that nothing written was lost and nobody truncated, removed or replaced an open file: writing
+// on would leave a hole where verified bytes were, or be for nothing.
 func (t *table) guard(e *entry) error {
 	t.mu.Lock()
 	end := t.files[e.file].end // before the size: others only let it grow
 	h := t.files[e.file].home
 	lost := t.lost
+	now := time.Now()
+	look := now.Sub(e.looked) >= lookEvery
+	if look {
+		e.looked = now
+	}
 	t.mu.Unlock()
 	if lost != nil {
 		return lost
 	}
+	name := t.name(e.file, h)
 	size, err := e.Size()
 	if err != nil {
-		return t.cfg.pathError("seek", t.name(e.file, h), err)
+		return t.cfg.pathError("seek", name, err)
 	}
 	if size < end {
-		return &ChangedError{t.cfg.path(t.name(e.file, h)), "it is shorter than what was written to it"}
+		return &ChangedError{t.cfg.path(name), "it is shorter than what was written to it"}
+	}
+	if !look {
+		return nil
+	}
+	switch info, err := t.lstat(name); {
+	case t.home(e.file) != h: // it was given another name meanwhile
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return &ChangedError{t.cfg.path(name), "it was removed"}
+	case err != nil:
+		return t.cfg.pathError("lstat", name, err)
+	case t.replaced(e.file, info):
+		return &ChangedError{t.cfg.path(name), "it is another file than was written to"}
 	}
 	return nil
 }
