@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -79,12 +80,20 @@ func parseEndpoint(raw string) (endpoint, error) {
 		return bad("no host")
 	case u.Scheme == "udp" && u.Port() == "":
 		return bad("no port")
+	case !usablePort(u.Port()):
+		return bad("no such port")
 	case u.Scheme == "udp" && len(u.RequestURI()) > maxURLData:
 		return bad("path too long for UDP")
 	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	u.RawQuery = escapeQuery(u.RawQuery)
 	return endpoint{raw: raw, url: u}, nil
+}
+
+// usablePort reports whether a port is left out, or one that can be connected to.
+func usablePort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // Label shortens a tracker's URL to what may be shown and logged: scheme and host, without passkeys and credentials.

@@ -248,7 +248,7 @@ func TestBadURLs(t *testing.T) {
 	for _, u := range []string{
 		"", "x", "http://", "http:///announce", "file:///etc/passwd", "javascript:alert(1)", "wss://h/announce", "ftp://h/a", "udp://h/announce", "udp://:80",
 		"http://h/\r\nHost: x", "http://h/a\x00", "http://h/\x7f", "http://h\n/a", "http://[::1/announce", "http://h/" + strings.Repeat("x", 1<<20),
-		"udp://h:1/" + strings.Repeat("x", 2000), "http://h /a", "http://h:port/a", "http://%zz/",
+		"udp://h:1/" + strings.Repeat("x", 2000), "http://h /a", "http://h:port/a", "http://%zz/", "http://h:0/a", "udp://h:65536/a",
 	} {
 		if _, err := client(t).Announce(t.Context(), u, request); !errors.Is(err, ErrURL) {
 			t.Errorf("%.40q: %v, want ErrURL", u, err)

@@ -27,6 +27,7 @@ type ServerConfig struct {
 	Open     bool          // serve any info-hash, at most 1024 of them at a time
 	Interval time.Duration // between announces, asked of the clients; 0 means 60 s
 	MaxPeers int           // kept of one swarm; 0 means 2000
+	Only6    bool          // where the address names no host, listen on IPv6 alone
 	// OnPanic, when not nil, is told of a panic while a request was served, which is a bug of ours; the request then
 	// gets no proper answer. It is called from any goroutine.
 	OnPanic func(v any, stack []byte)
@@ -63,7 +64,7 @@ func Listen(address string, cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("tracker: listen on %q: %w", address, err)
 	}
 	for range portTries {
-		if err = s.bind(address, host); err == nil || port != "0" {
+		if err = s.bind(address, host, cfg.Only6); err == nil || port != "0" {
 			break
 		}
 	}
@@ -74,13 +75,17 @@ func Listen(address string, cfg ServerConfig) (*Server, error) {
 }
 
 // bind opens both sockets, the UDP one on the number that the TCP one got.
-func (s *Server) bind(address, host string) error {
-	tcp, err := net.Listen("tcp", address)
+func (s *Server) bind(address, host string, only6 bool) error {
+	family := "" // both, where the address names none
+	if only6 {
+		family = "6"
+	}
+	tcp, err := net.Listen("tcp"+family, address)
 	if err != nil {
 		return err
 	}
 	number := tcp.Addr().(*net.TCPAddr).Port
-	udp, err := net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(number)))
+	udp, err := net.ListenPacket("udp"+family, net.JoinHostPort(host, strconv.Itoa(number)))
 	if err != nil {
 		return errors.Join(err, tcp.Close())
 	}

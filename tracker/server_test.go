@@ -111,6 +111,16 @@ func TestServerAddresses(t *testing.T) {
 			}
 		}
 	}
+	six := startServer(t, ":0", ServerConfig{Open: true, Only6: true})
+	for _, scheme := range []string{"http", "udp"} {
+		if _, err := c.Announce(t.Context(), fmt.Sprintf("%s://[::1]:%d/announce", scheme, six.Addr().Port()), request); err != nil {
+			t.Errorf("%s over IPv6: %v", scheme, err)
+		}
+	}
+	if nc, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", six.Addr().Port())); err == nil {
+		nc.Close()
+		t.Error("a tracker for IPv6 alone takes IPv4 connections")
+	}
 }
 
 func TestServerPortTakenForUDP(t *testing.T) {

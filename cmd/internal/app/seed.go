@@ -183,12 +183,12 @@ func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), er
 		return "", func() {}, nil
 	}
 	address := trackerAddress(z.o.ServeTracker, z.policy)
-	srv, err := tracker.Listen(address, tracker.ServerConfig{OnPanic: z.inbox.Panicked})
+	srv, err := tracker.Listen(address, tracker.ServerConfig{Only6: !z.policy.V4(), OnPanic: z.inbox.Panicked})
 	if err != nil {
 		return "", nil, &Error{Class: ClassNetwork, What: "cannot serve a tracker on " + printable(address), Err: err}
 	}
 	srv.Allow(z.t.InfoHash)
-	url = "http://" + dialable(srv.Addr()).String() + "/announce"
+	url = "http://" + dialable(srv.Addr(), z.policy).String() + "/announce"
 	z.tiers = append([][]string{{url}}, z.tiers...)
 	z.t.Trackers = append([][]string{{url}}, z.t.Trackers...)
 	// It outlives ctx: our own goodbye goes there too.
@@ -230,16 +230,20 @@ func (z *seeding) announce(url string) error {
 	return z.d.result([]byte(z.t.Magnet() + "\n"))
 }
 
-// dialable is the address under which others on this machine's networks reach a listener.
-func dialable(at netip.AddrPort) netip.AddrPort {
+// dialable is the address under which others on this machine's networks reach a listener: an IPv4 one, unless
+// the policy forbids that.
+func dialable(at netip.AddrPort, policy sockets.Policy) netip.AddrPort {
 	if !at.Addr().IsUnspecified() {
 		return at
 	}
 	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if !policy.V4() {
+		ip = netip.IPv6Loopback()
+	}
 	if addrs, err := net.InterfaceAddrs(); err == nil {
 		for _, a := range addrs {
 			if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
-				if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap().Is4() {
+				if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap().Is4() == policy.V4() {
 					ip = got.Unmap()
 					break
 				}
