@@ -6,6 +6,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -167,13 +169,19 @@ func checkWebSeed(s string) error {
 
 // checkURL checks that s is an absolute URL of one of the schemes.
 func checkURL(s, what string, schemes ...string) error {
-	scheme, rest, _ := strings.Cut(s, "://")
-	for _, want := range schemes {
-		if strings.EqualFold(scheme, want) && rest != "" && rest[0] != '/' && !strings.ContainsFunc(s, unprintable) {
-			return nil
-		}
+	u, err := url.Parse(s)
+	known := func(scheme string) bool { return strings.EqualFold(u.Scheme, scheme) }
+	if err != nil || !slices.ContainsFunc(schemes, known) || u.Hostname() == "" || strings.ContainsFunc(s, unprintable) {
+		return fmt.Errorf("want the URL of %s: %s://", what, strings.Join(schemes, "://, "))
 	}
-	return fmt.Errorf("want the URL of %s: %s://", what, strings.Join(schemes, "://, "))
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case u.Port() == "" && known("udp"):
+		return errors.New("want a port: udp:// has no usual one")
+	case u.Port() != "" && (err != nil || n == 0):
+		return fmt.Errorf("port %s does not exist", u.Port())
+	}
+	return nil
 }
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }

@@ -73,7 +73,7 @@ func TestForms(t *testing.T) {
 		good, bad string // separated by blanks
 	}{
 		{"peer", checkPeer, "127.0.0.1:1 [::1]:65535 host.example:6881", "127.0.0.1 ::1:5 :6881 host:0 host:65536 host:http [::1]"},
-		{"tracker", checkTracker, "http://a/announce https://a:1/x?y UDP://a:6969", "a ftp://a http:a http:// http:///x file:///x udp://a\x1b"},
+		{"tracker", checkTracker, "http://a/announce https://a:1/x?y UDP://a:6969", "a ftp://a http:a http:// http:///x file:///x udp://a:1/\x1b udp://a http://a:0 https://a:99999 udp://:1"},
 		{"web seed", checkWebSeed, "http://a/ https://a/b", "a udp://a ftp://a/c http://"},
 		{"listen", listen, ":0 127.0.0.1:6969 [::]:1 host:80", "80 127.0.0.1 :x :1-2 :70000"},
 		{"interface", addr, "127.0.0.1 ::1 fe80::1%lo", "eth0 127.0.0.1:1 1.2.3"},
