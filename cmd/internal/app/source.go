@@ -243,8 +243,16 @@ func withoutSecrets(source string) string {
 		return printable(source)
 	}
 	u, err := url.Parse(source)
-	if err != nil {
-		return printable(source)
+	if err != nil { // then the secrets are found by their looks
+		shown, query, _ := strings.Cut(source, "?")
+		scheme, rest, _ := strings.Cut(shown, "://")
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			shown = scheme + "://..." + rest[at:]
+		}
+		if query != "" {
+			shown += "?..."
+		}
+		return printable(shown)
 	}
 	if u.RawQuery != "" {
 		u.RawQuery = "..."

@@ -149,6 +149,7 @@ func TestWithoutSecrets(t *testing.T) {
 		{"http://me:hunter2@a.example/x.torrent?passkey=sesame", "http://me:xxxxx@a.example/x.torrent?..."},
 		{"ftp://a.example/?k=v", "ftp://a.example/?..."},
 		{"magnet:?xt=urn:btih:x", "magnet:?..."},
+		{"http://me:hunter2@a.example:port/x?passkey=sesame", "http://...@a.example:port/x?..."},
 		{"what? 100%41.torrent", "what? 100%41.torrent"},
 		{"./a b#c\x1b", `./a b#c\x1b`},
 		{"-", "-"},

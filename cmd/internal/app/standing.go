@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"bittern/cmd/internal/swarm"
@@ -138,5 +139,9 @@ func storageError(err error) error {
 	if l, ok := errors.AsType[*storage.LockedError](err); ok {
 		return &Error{Class: ClassOther, What: "cannot use " + printable(l.Path), Err: errors.New("another process is working on the same content")}
 	}
-	return &Error{Class: ClassDisk, Err: errors.New(strings.TrimPrefix(err.Error(), "storage: "))}
+	e := &Error{Class: ClassDisk, Err: errors.New(strings.TrimPrefix(err.Error(), "storage: "))}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		e.Hint = "the same command continues once there is room"
+	}
+	return e
 }

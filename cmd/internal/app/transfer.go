@@ -230,15 +230,17 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 	wg.Wait()
 	x.client.Close()
 	if err != nil {
-		return storageError(err)
+		err = storageError(err)
+	} else {
+		err = x.outcomeError(outcome, p)
 	}
-	if err := x.outcomeError(outcome, p); err != nil {
-		return err
-	}
-	if cerr != nil {
+	switch {
+	case err == nil && cerr != nil:
 		return storageError(cerr)
+	case cerr != nil: // the first error is the one to tell, but this one says what the next run will not trust
+		x.log.Warn("closing the files", "error", cerr)
 	}
-	return nil
+	return err
 }
 
 // abandon closes what was opened for a run that err keeps from beginning, and returns err.
