@@ -272,8 +272,9 @@ func (f *folding) append(dst, name []byte) []byte {
 	return dst
 }
 
-// alone returns what r folds to, or "" if that depends on what stands before it: only marks
-// move among their neighbours. Names use few characters many times, and to fold one takes long.
+// alone returns what r folds to, or "" if that depends on what stands before it: marks move among
+// their neighbours, and so does a letter that becomes one, as the iota does. Names use few characters many times, and
+// to fold one takes long.
 func (f *folding) alone(r rune) string {
 	s, ok := f.known[r]
 	if !ok {
@@ -281,8 +282,8 @@ func (f *folding) alone(r rune) string {
 			f.known = make(map[rune]string)
 		}
 		b := utf8.AppendRune(nil, r)
-		if r != utf8.RuneError && norm.NFD.Properties(b).LeadCCC() == 0 {
-			s = string(f.whole(nil, b))
+		if out := f.whole(nil, b); r != utf8.RuneError && norm.NFD.Properties(b).LeadCCC() == 0 && norm.NFD.Properties(out).LeadCCC() == 0 {
+			s = string(out)
 		}
 		f.known[r] = s
 	}

@@ -48,7 +48,12 @@ func TestFoldingAlone(t *testing.T) {
 			t.Fatalf("%+q became %+q, want %+q", name, got, want)
 		}
 	}
-	for _, mark := range []rune{'\u0301', '\u0345', '\u0f73'} {
+	for _, name := range []string{"\u0390\u0390", "\u0390\u0301", "é\u03b9\u0301"} {
+		if got, want := string(fold.append(nil, []byte(name))), string(fold.whole(nil, []byte(name))); got != want {
+			t.Errorf("%+q became %+q, want %+q", name, got, want)
+		}
+	}
+	for _, mark := range []rune{'\u0301', '\u0345', '\u0f73', '\u03b9', '\u0390'} {
 		if fold.alone(mark) != "" {
 			t.Errorf("%+q is folded alone", mark)
 		}
