@@ -2,7 +2,7 @@
 // Mazieres, 2002), made quick and hard to mislead.
 //
 // Quick (Jimenez et al., "Sub-second lookups on a large-scale Kademlia-based overlay", 2011): several queries are in
-// flight, each answer sends the next ones to the best nodes known by then, and a query that is not answered soon frees
+// flight, more as the search comes nearer, each answer sends the next ones to the best nodes known by then, and a query that is not answered soon frees
 // its slot, so no search waits for dead nodes. A late answer still counts.
 //
 // Hard to mislead: a search ends when the nearest nodes have answered whose ids their addresses allow (BEP 42); others
@@ -21,12 +21,17 @@ import (
 
 // Options say how a search behaves.
 type Options struct {
-	Flight int           // queries in flight at once, 1 or more
-	Slow   time.Duration // after which a query counts as in flight no longer
+	// Flight is how many queries are in flight at once, 1 or more. A search begins with First of them, 0 for Flight, and
+	// has one more with each answer: the nodes that answers name are nearer than those it began with.
+	Flight, First int
+
+	// Slow is after which time a query counts as in flight no longer. Until the first answer that time is
+	// Hedge, 0 for Slow: then every search waits for something.
+	Slow, Hedge time.Duration
 }
 
 // Shipped is how bittern searches; the README of dht has the figures.
-var Shipped = Options{Flight: 4, Slow: 350 * time.Millisecond}
+var Shipped = Options{Flight: 4, First: 2, Slow: 300 * time.Millisecond, Hedge: 120 * time.Millisecond}
 
 const (
 	maxNodes   = 128 // known to a search; the farthest go
@@ -60,11 +65,12 @@ func (w *witness) doubtful() bool { return w != nil && w.lived == 0 && w.died >=
 
 // A Search is one lookup. It is not safe for concurrent use.
 type Search struct {
-	target krpc.ID
-	opt    Options
-	nodes  []*node // nearest to the target first
-	unfit  int     // nodes asked that do not fit
-	count  int     // queries handed out
+	target  krpc.ID
+	opt     Options
+	nodes   []*node // nearest to the target first
+	unfit   int     // nodes asked that do not fit
+	count   int     // queries handed out
+	answers int     // that counted
 }
 
 // New returns a search for target that begins with the given nodes.
@@ -139,7 +145,7 @@ func (s *Search) forget() {
 
 // inFlight reports whether n holds a slot.
 func (s *Search) inFlight(n *node, now time.Time) bool {
-	return n.state == asked && now.Sub(n.sent) < s.opt.Slow
+	return n.state == asked && now.Sub(n.sent) < s.slow()
 }
 
 // Next names the node to ask now, and counts it as asked. It is to be called until there is none, after each event and
@@ -151,7 +157,7 @@ func (s *Search) Next(now time.Time) (krpc.Contact, bool) {
 			flying++
 		}
 	}
-	if flying >= s.opt.Flight {
+	if flying >= s.slots() {
 		return krpc.Contact{}, false
 	}
 	n := s.candidate(now, false)
@@ -167,6 +173,22 @@ func (s *Search) Next(now time.Time) (krpc.Contact, bool) {
 	}
 	s.count++
 	return n.Contact, true
+}
+
+// slots returns how many queries may be in flight.
+func (s *Search) slots() int {
+	if s.opt.First == 0 {
+		return s.opt.Flight
+	}
+	return min(s.opt.First+s.answers, s.opt.Flight)
+}
+
+// slow returns after which time a query is in flight no longer.
+func (s *Search) slow() time.Duration {
+	if s.answers == 0 && s.opt.Hedge > 0 {
+		return s.opt.Hedge
+	}
+	return s.opt.Slow
 }
 
 // candidate returns the nearest node that is worth a query: one that would be among the K nearest of those that
@@ -208,6 +230,7 @@ func (s *Search) Answered(c krpc.Contact, token []byte, named []krpc.Contact) {
 		s.nodes[i].by, n = n.by, s.nodes[i]
 	}
 	n.state, n.token = answered, token
+	s.answers++
 	if n.by != nil {
 		n.by.lived++
 	}
@@ -235,7 +258,7 @@ func (s *Search) Wake(now time.Time) time.Time {
 	var wake time.Time
 	for _, n := range s.nodes {
 		if s.inFlight(n, now) {
-			if at := n.sent.Add(s.opt.Slow); wake.IsZero() || at.Before(wake) {
+			if at := n.sent.Add(s.slow()); wake.IsZero() || at.Before(wake) {
 				wake = at
 			}
 		}

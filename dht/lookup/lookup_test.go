@@ -134,6 +134,32 @@ func TestFlight(t *testing.T) {
 	}
 }
 
+// TestBegin: a search begins with few queries, sends another soon where none is answered, and more once some are.
+func TestBegin(t *testing.T) {
+	w := newWorld(100, 9)
+	s := New(w.target, Options{Flight: 4, First: 2, Slow: time.Second, Hedge: time.Second / 10}, w.nodes[20:40])
+	asks := func(now time.Time, want ...krpc.Contact) {
+		t.Helper()
+		var got []krpc.Contact
+		for c, ok := s.Next(now); ok; c, ok = s.Next(now) {
+			got = append(got, c)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("at %v asks %v, want %v", now.Sub(start), got, want)
+		}
+	}
+	asks(start, w.nodes[20:22]...)
+	now := start.Add(time.Second / 10)
+	if got := s.Wake(start); got != now {
+		t.Fatalf("wakes after %v", got.Sub(start))
+	}
+	asks(now, w.nodes[22:24]...)
+	s.Answered(w.nodes[20], nil, w.nodes[:2]) // one of four; 21 is late, but not slow by now
+	asks(now)
+	s.Answered(w.nodes[21], nil, nil)
+	asks(now, w.nodes[:2]...)
+}
+
 // TestNotWaitedFor: a search ends while nodes that are dead or farther are still out.
 func TestNotWaitedFor(t *testing.T) {
 	w := newWorld(100, 2)

@@ -16,6 +16,7 @@ package table
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -422,4 +423,16 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// Knows reports whether a node at this address has answered us of late, so that the address is not forged.
+func (t *Table) Knows(addr netip.AddrPort) bool {
+	for i := range t.buckets {
+		for _, nodes := range [2][]node{t.buckets[i].nodes, t.buckets[i].spare} {
+			if slices.ContainsFunc(nodes, func(n node) bool { return n.Addr == addr && !n.answered.IsZero() }) {
+				return true
+			}
+		}
+	}
+	return false
 }
