@@ -1,7 +1,6 @@
 package krpc
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"hash/crc32"
@@ -130,10 +129,14 @@ type Contact struct {
 	Addr netip.AddrPort
 }
 
-// Compare orders contacts by id, then by address: an order that depends on nothing else.
-func (c Contact) Compare(other Contact) int {
-	if d := bytes.Compare(c.ID[:], other.ID[:]); d != 0 {
-		return d
+// Compare orders contacts by their distance to id, the nearer first, and those of one id by their address. With the zero
+// id that is the order of their own ids.
+func (id ID) Compare(a, b Contact) int {
+	switch {
+	case id.Closer(a.ID, b.ID):
+		return -1
+	case id.Closer(b.ID, a.ID):
+		return 1
 	}
-	return c.Addr.Compare(other.Addr)
+	return a.Addr.Compare(b.Addr)
 }

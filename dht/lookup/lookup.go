@@ -114,15 +114,7 @@ func (s *Search) add(c krpc.Contact, by *witness) {
 	if same >= perNetwork {
 		return
 	}
-	at, _ := slices.BinarySearchFunc(s.nodes, c, func(n *node, c krpc.Contact) int {
-		switch {
-		case s.target.Closer(n.ID, c.ID):
-			return -1
-		case s.target.Closer(c.ID, n.ID):
-			return 1
-		}
-		return n.Addr.Compare(c.Addr)
-	})
+	at, _ := slices.BinarySearchFunc(s.nodes, c, func(n *node, c krpc.Contact) int { return s.target.Compare(n.Contact, c) })
 	if at == maxNodes {
 		return
 	}

@@ -26,12 +26,7 @@ func newWorld(n int, seed uint64) *world {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1})
 		w.nodes = append(w.nodes, krpc.Contact{ID: krpc.RandomID(random), Addr: netip.AddrPortFrom(addr, 6881)})
 	}
-	slices.SortFunc(w.nodes, func(a, b krpc.Contact) int {
-		if w.target.Closer(a.ID, b.ID) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(w.nodes, w.target.Compare)
 	return w
 }
 

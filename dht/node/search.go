@@ -83,15 +83,7 @@ func (n *Node) begin(now time.Time, s *search, target krpc.ID) {
 
 func nearest(nodes []krpc.Contact, target krpc.ID, n int) []krpc.Contact {
 	out := slices.Clone(nodes)
-	slices.SortFunc(out, func(a, b krpc.Contact) int {
-		switch {
-		case target.Closer(a.ID, b.ID):
-			return -1
-		case target.Closer(b.ID, a.ID):
-			return 1
-		}
-		return a.Compare(b)
-	})
+	slices.SortFunc(out, target.Compare)
 	return out[:min(n, len(out))]
 }
 

@@ -99,7 +99,7 @@ func (w *world) addHost(h *host) {
 }
 
 func (w *world) sort() {
-	slices.SortFunc(w.hosts, func(a, b *host) int { return a.Compare(b.Contact) })
+	slices.SortFunc(w.hosts, func(a, b *host) int { return krpc.ID{}.Compare(a.Contact, b.Contact) })
 }
 
 // address returns a public address in a /24 that nobody else is in.
@@ -263,12 +263,7 @@ func (h *host) closest(w *world, target krpc.ID) []krpc.Contact {
 	}
 	var out []krpc.Contact
 	for _, o := range h.table {
-		at, _ := slices.BinarySearchFunc(out, o, func(c krpc.Contact, o *host) int {
-			if target.Closer(c.ID, o.ID) {
-				return -1
-			}
-			return 1
-		})
+		at, _ := slices.BinarySearchFunc(out, o, func(c krpc.Contact, o *host) int { return target.Compare(c, o.Contact) })
 		if at < krpc.K {
 			out = slices.Insert(out, at, o.Contact)
 			out = out[:min(len(out), krpc.K)]

@@ -307,7 +307,7 @@ func (t *Table) Start(dst []krpc.Contact, now time.Time, target krpc.ID, n int) 
 			rest = append(rest, s.Contact)
 		}
 	}
-	slices.SortFunc(rest, func(a, b krpc.Contact) int { return compare(target, a, b) })
+	slices.SortFunc(rest, target.Compare)
 	return append(dst, rest[:min(len(rest), n-(len(dst)-had))]...)
 }
 
@@ -320,7 +320,7 @@ func (t *Table) nearest(dst []krpc.Contact, target krpc.ID, n int, will func(*no
 			if !will(o) {
 				continue
 			}
-			at, _ := slices.BinarySearchFunc(dst[from:], o.Contact, func(a, b krpc.Contact) int { return compare(target, a, b) })
+			at, _ := slices.BinarySearchFunc(dst[from:], o.Contact, target.Compare)
 			if at == n {
 				continue
 			}
@@ -329,16 +329,6 @@ func (t *Table) nearest(dst []krpc.Contact, target krpc.ID, n int, will func(*no
 		}
 	}
 	return dst
-}
-
-func compare(target krpc.ID, a, b krpc.Contact) int {
-	switch {
-	case target.Closer(a.ID, b.ID):
-		return -1
-	case target.Closer(b.ID, a.ID):
-		return 1
-	}
-	return a.Addr.Compare(b.Addr)
 }
 
 // Probe names a node that is worth a ping now: one that may deserve a place in a bucket that has room for it, one that

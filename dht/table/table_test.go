@@ -113,7 +113,7 @@ func TestInvariants(t *testing.T) {
 		}
 		target := krpc.RandomID(random)
 		want := tab.Good(nil, now)
-		slices.SortFunc(want, func(a, b krpc.Contact) int { return compare(target, a, b) })
+		slices.SortFunc(want, target.Compare)
 		if got := tab.Closest(nil, now, target, krpc.K); !slices.Equal(got, want[:min(len(want), krpc.K)]) {
 			t.Fatalf("seed %d: Closest\n got %v\nwant %v", seed, got, want)
 		}
