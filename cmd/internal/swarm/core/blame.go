@@ -9,7 +9,8 @@ import (
 // blameState remembers who sent which block of the pieces that are not verified yet, and of the
 // pieces that failed. A peer that sent a whole bad piece is a liar and banned at once. Of several
 // none is accused: the piece is fetched again, from one peer at a time, and when it is good every
-// block whose sum differs from the bad version names its sender.
+// block whose sum differs from the bad version names its sender. Where there is nothing to compare, a peer
+// that had a part in several bad pieces is banned without proof.
 type blameState struct {
 	open map[int]*senders // look-up only
 	free []*senders
@@ -27,8 +28,10 @@ type version struct {
 	sums [][20]byte
 }
 
-// maxVersions bounds the failed versions kept of one piece.
-const maxVersions = 8
+const (
+	maxVersions = 8 // failed versions kept of one piece
+	maxUnproven = 3 // bad pieces without proof that a peer may have had a part in
+)
 
 // note remembers that l sent b.
 func (s *blameState) note(layout *piece.Layout, b piece.Block, l *link) {
@@ -73,12 +76,25 @@ func (c *Core) blameFor(i int, sums [][20]byte) {
 		return
 	}
 	if len(sums) != len(p.by) || len(c.blame.bad[i]) == maxVersions {
+		c.suspect(p.by, i)
 		return
 	}
 	if c.blame.bad == nil {
 		c.blame.bad = make(map[int][]version)
 	}
 	c.blame.bad[i] = append(c.blame.bad[i], version{by: p.by, sums: slices.Clone(sums)})
+}
+
+// suspect counts a failed piece that proves nothing against those who sent it.
+func (c *Core) suspect(by []*link, i int) {
+	for n, l := range by {
+		if l == nil || slices.Contains(by[:n], l) {
+			continue
+		}
+		if l.unproven++; l.unproven == maxUnproven {
+			c.convict(l, i)
+		}
+	}
 }
 
 // acquit compares a good piece with its failed versions and convicts who differed.

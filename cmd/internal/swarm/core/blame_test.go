@@ -167,7 +167,32 @@ func TestALiarIsConvictedAfterItHasLeft(t *testing.T) {
 	r.want("it does not come back", "3:drop address is banned")
 }
 
-// Versions without sums prove nothing, and of a piece that fails for ever only some are kept.
+// Who had a part in three bad pieces of which nothing proves whose fault they were is banned all the same.
+func TestUnprovenPiecesAddUp(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 128*kib, 32*kib)})
+	r.seed(1)
+	for i := range 3 {
+		other := LinkID(2 + i)
+		r.seed(other)
+		blocks := r.all(i)
+		r.block(1, blocks[0])
+		r.block(other, blocks[1])
+		if r.c.byID[1] == nil {
+			t.Fatalf("banned after %d unproven pieces", i)
+		}
+		r.handle(Event{Op: Verified, Piece: i})
+	}
+	if r.c.byID[1] != nil || !r.c.dialing.bannedIPs[addr(1).Addr()] {
+		t.Error("not banned after three")
+	}
+	for i := range 3 {
+		if r.c.byID[LinkID(2+i)] == nil {
+			t.Errorf("peer %d is gone, which had a part in one", 2+i)
+		}
+	}
+}
+
+// Versions without sums prove little, and of a piece that fails for ever only some are kept.
 func TestEvidenceIsBounded(t *testing.T) {
 	r := newRig(t, Config{Layout: layoutOf(t, 32*kib, 32*kib)})
 	blocks := r.all(0)

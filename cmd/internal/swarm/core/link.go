@@ -47,6 +47,8 @@ type link struct {
 	useful bool     // a block of use has passed between us
 	liar   bool     // it was convicted
 
+	unproven int // bad pieces that it had a part in, where nothing proved whose fault they were
+
 	sched    *piece.Peer       // what it has
 	gotHave  bool              // it has said what it has, so a bitfield would be late
 	seed     bool              // it has everything
