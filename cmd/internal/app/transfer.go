@@ -227,6 +227,8 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	cerr := x.store.Close(closing)
+	st := x.store.Stats()
+	x.log.Debug("storage", "written", st.Written, "read_back", st.ReadBack, "checked", st.Checked)
 	wg.Wait()
 	x.client.Close()
 	if err != nil {
