@@ -415,7 +415,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Knows reports whether a node at this address has answered us of late, so that the address is not forged.
+// Knows reports whether a node at this address, of those at hand, has answered us, so that the address is not forged.
 func (t *Table) Knows(addr netip.AddrPort) bool {
 	for i := range t.buckets {
 		for _, nodes := range [2][]node{t.buckets[i].nodes, t.buckets[i].spare} {
