@@ -163,9 +163,20 @@ func residentPeak(pid int) int64 {
 	return n * kib
 }
 
+// patience multiplies what the tests wait at most. The time limits in them suit a machine with nothing else
+// to do; CI runs all packages at once under the race detector and says so in BITTERN_TEST_PATIENCE.
+var patience = func() time.Duration {
+	n, err := strconv.Atoi(os.Getenv("BITTERN_TEST_PATIENCE"))
+	if err != nil || n < 1 {
+		return 1
+	}
+	return time.Duration(n)
+}()
+
 // wait returns the exit code, -1 for a death by signal, and fails the test when it takes too long.
 func (p *process) wait(t *testing.T, within time.Duration) int {
 	t.Helper()
+	within *= patience
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode()
@@ -238,6 +249,7 @@ func (o *output) tail() string {
 // await polls until cond holds; what says what was waited for.
 func await(t *testing.T, within time.Duration, what string, cond func() bool) {
 	t.Helper()
+	within *= patience
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -254,6 +266,7 @@ func await(t *testing.T, within time.Duration, what string, cond func() bool) {
 // closes waits for a channel to be closed; what says what that means.
 func closes(t *testing.T, c <-chan struct{}, within time.Duration, what string) {
 	t.Helper()
+	within *= patience
 	select {
 	case <-c:
 	case <-time.After(within):
