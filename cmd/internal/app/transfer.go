@@ -283,9 +283,11 @@ func (x *transfer) swarm(p plan) *swarm.Swarm {
 			}
 		},
 		Core: core.Config{
-			Layout: x.t.Layout, PeerID: x.id, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
-			Rand: newRand(), MaxPeers: x.handles.peers,
-			Ext:   wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
+			Peering: core.Peering{
+				PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers,
+				Ext: wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
+			},
+			Layout: x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
 			Stall: p.stall, MaxTime: maxTime,
 			Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
 		},

@@ -106,8 +106,11 @@ func (n *node) present() bool { return n.core != nil && !n.gone }
 // arrive starts the node's core.
 func (n *node) arrive() {
 	cfg := core.Config{
-		Layout: n.w.layout, PeerID: n.id, Rand: n.rng, MaxPeers: n.peer.MaxPeers,
-		Ext: wire.ExtHandshake{Reqq: core.MaxQueue, P: n.addr.Port()},
+		Layout: n.w.layout,
+		Peering: core.Peering{
+			PeerID: n.id, Rand: n.rng, MaxPeers: n.peer.MaxPeers,
+			Ext: wire.ExtHandshake{Reqq: core.MaxQueue, P: n.addr.Port()},
+		},
 	}
 	if n.peer.Seed {
 		for i := range n.have.Len() {

@@ -131,9 +131,12 @@ func (d *node) open() *node {
 			return d.net.Dial(ctx, netip.AddrPortFrom(host(d.n).Addr(), 0), to)
 		},
 		Core: core.Config{
-			Layout: d.o.layout, PeerID: [20]byte{'-', 'T', 'T', 19: byte(d.n)}, Have: d.disk.Have(),
-			Rand: rand.New(rand.NewPCG(1, uint64(d.n))),
-			Ext:  wire.ExtHandshake{Reqq: core.MaxQueue},
+			Layout: d.o.layout, Have: d.disk.Have(),
+			Peering: core.Peering{
+				PeerID: [20]byte{'-', 'T', 'T', 19: byte(d.n)},
+				Rand:   rand.New(rand.NewPCG(1, uint64(d.n))),
+				Ext:    wire.ExtHandshake{Reqq: core.MaxQueue},
+			},
 		},
 	}
 	if d.core != nil {

@@ -23,7 +23,7 @@ type bench struct {
 func newBench(b testing.TB, peers int) *bench {
 	l := layoutOf(b, 64<<30, mib)
 	s := &bench{now: epoch, asked: make([][]piece.Block, peers), first: make([]int, peers), got: make([]int, l.Pieces())}
-	s.c = New(s.now, Config{Layout: l, Rand: rand.New(rand.NewPCG(1, 2)), Seed: Seeding{Forever: true}})
+	s.c = New(s.now, Config{Layout: l, Peering: Peering{Rand: rand.New(rand.NewPCG(1, 2))}, Seed: Seeding{Forever: true}})
 	for n := range peers {
 		rem := remote(LinkID(n + 1))
 		rem.Fast, rem.Ext = true, true
@@ -106,7 +106,7 @@ func TestABlockAllocatesNothing(t *testing.T) {
 
 func BenchmarkServe(b *testing.B) {
 	l := layoutOf(b, 1<<30, mib)
-	c := New(epoch, Config{Layout: l, Have: full(l), Rand: rand.New(rand.NewPCG(1, 2)), Seed: Seeding{Forever: true}})
+	c := New(epoch, Config{Layout: l, Have: full(l), Peering: Peering{Rand: rand.New(rand.NewPCG(1, 2))}, Seed: Seeding{Forever: true}})
 	rem := remote(1)
 	rem.Fast = true
 	now := epoch

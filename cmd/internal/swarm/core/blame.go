@@ -134,7 +134,7 @@ func (c *Core) convict(l *link, i int) {
 	}
 	l.liar = true
 	c.blame.liars++
-	c.dialing.ban(l)
+	c.dialing.ban(&l.contact)
 	if c.byID[l.id] == l {
 		c.drop(l, &Misdeed{What: "sent corrupt data in piece " + itoa(i), Ban: true})
 	}

@@ -135,9 +135,9 @@ func (c *Core) setChoke(l *link, choking bool) {
 	l.amChoking, l.chokedSince = choking, c.now
 	if !choking {
 		l.refused = 0
-		c.send(l, wire.Message{ID: wire.Unchoke})
+		c.send(&l.contact, wire.Message{ID: wire.Unchoke})
 		return
 	}
-	c.send(l, wire.Message{ID: wire.Choke})
+	c.send(&l.contact, wire.Message{ID: wire.Choke})
 	c.dismiss(l)
 }

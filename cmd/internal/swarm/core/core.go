@@ -14,31 +14,24 @@
 package core
 
 import (
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"bittern/peer/rate"
-	"bittern/peer/wire"
 	"bittern/piece"
 )
 
-// A Config sets up a [Core]. Layout and PeerID are required; of the rest zero means the default.
+// A Config sets up a [Core]. Layout is required, and what [Peering] requires; of the rest zero means the
+// default.
 type Config struct {
+	Peering
 	Layout piece.Layout
-	PeerID [20]byte
 
 	Have       piece.Bitfield  // verified at the start; the zero value means nothing
 	Wanted     *piece.Bitfield // pieces to fetch; nil means all
 	Sequential bool            // lowest piece first instead of rarest
 
-	Rand     *rand.Rand // the only source of luck; required
-	MaxPeers int        // connections; 0 means 80
-	HalfOpen int        // dials under way at once; 0 means 30
-	Slots    int        // peers served at once; 0 means 8, negative none
-
-	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
-	Ext wire.ExtHandshake
+	Slots int // peers served at once; 0 means 8, negative none
 
 	Stall   time.Duration // leave when no content byte came for so long; 0 means never
 	MaxTime time.Duration // leave after so long, complete and seeding or not; 0 means never
@@ -56,9 +49,7 @@ type Seeding struct {
 func (s Seeding) wanted() bool { return s.Forever || s.Ratio > 0 || s.Time > 0 }
 
 const (
-	defaultMaxPeers = 80
-	defaultHalfOpen = 30
-	defaultSlots    = 8
+	defaultSlots = 8
 
 	// tickEvery is how often time-outs and rates are looked at while anybody is connected.
 	tickEvery = time.Second
@@ -66,20 +57,16 @@ const (
 
 // A Core is one torrent's swarm, as a value. It is not safe for concurrent use.
 type Core struct {
+	roster
 	cfg    Config
-	start  time.Time
-	now    time.Time // of the event being handled
-	out    []Effect
-	links  []*link          // in order of joining: what is ranged over
+	links  []*link          // the contacts again, with what else is known of them
 	byID   map[LinkID]*link // for look-up only
 	seeds  int              // links that have everything
 	copies int
-	met    int // handshakes completed
 
 	pick    pickState
 	serving serveState
 	choking chokeState
-	dialing dialState
 	blame   blameState
 	leaving leaveState
 
@@ -91,20 +78,19 @@ type Core struct {
 // New returns the core of one torrent at the moment now. It copies the configuration; Have and
 // Wanted are not kept.
 func New(now time.Time, cfg Config) *Core {
-	if cfg.MaxPeers == 0 {
-		cfg.MaxPeers = defaultMaxPeers
-	}
-	if cfg.HalfOpen == 0 {
-		cfg.HalfOpen = defaultHalfOpen
-	}
+	return newCore(newRoster(now, cfg.Peering), cfg)
+}
+
+// newCore returns a core that has nobody of a roster's contacts as a link yet.
+func newCore(r roster, cfg Config) *Core {
 	if cfg.Slots == 0 {
 		cfg.Slots = defaultSlots
 	}
-	c := &Core{cfg: cfg, start: now, now: now, byID: make(map[LinkID]*link)}
+	now := r.now
+	c := &Core{roster: r, cfg: cfg, byID: make(map[LinkID]*link)}
 	c.down, c.up = rate.NewMeter(rateWindow), rate.NewMeter(rateWindow)
 	c.pick.init(&cfg)
 	c.choking.init(now)
-	c.dialing.init()
 	c.leaving.init(c.pick.sched.Complete())
 	c.nextTick = now
 	return c
@@ -114,9 +100,7 @@ func New(now time.Time, cfg Config) *Core {
 // next call. Handle never fails: what a peer does wrong has consequences, not errors. Events of
 // links the core has dropped are ignored, but for a block's data, which is released.
 func (c *Core) Handle(now time.Time, ev Event) []Effect {
-	c.now = now
-	clear(c.out) // let go of payloads and errors
-	c.out = c.out[:0]
+	c.begin(now)
 	if c.leaving.ended {
 		c.refuse(ev)
 		return c.out
@@ -205,11 +189,6 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
-
-// send queues m for l.
-func (c *Core) send(l *link, m wire.Message) { c.emit(Effect{Op: Send, Link: l.id, Msg: m}) }
-
 // drop closes l's connection because of err and forgets it.
 func (c *Core) drop(l *link, err error) {
 	c.emit(Effect{Op: Drop, Link: l.id, Err: err})
@@ -226,7 +205,7 @@ func (c *Core) forget(l *link, err error) {
 	}
 	c.pick.leave(l)
 	c.serving.leave(l)
-	c.dialing.left(c, l, err)
+	c.roster.left(&l.contact, err)
 	if !l.amChoking {
 		c.choking.fill = true // its place is free
 	}

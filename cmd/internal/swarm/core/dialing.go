@@ -79,20 +79,20 @@ func (s *dialState) init() {
 }
 
 // found adds addresses that a source gave.
-func (c *Core) found(addrs []netip.AddrPort, src Source) {
+func (r *roster) found(addrs []netip.AddrPort, src Source) {
 	for _, at := range addrs {
 		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-		if !dialable(at, src) || c.dialing.bannedIPs[at.Addr()] {
+		if !dialable(at, src) || r.dialing.bannedIPs[at.Addr()] {
 			continue
 		}
-		if a := c.dialing.book[at]; a != nil {
+		if a := r.dialing.book[at]; a != nil {
 			a.source = min(a.source, src)
 			continue
 		}
-		c.dialing.add(&address{at: at, source: src, due: c.now}, c.cfg.Rand)
+		r.dialing.add(&address{at: at, source: src, due: r.now}, r.peering.Rand)
 	}
-	for _, l := range c.links {
-		c.dialing.listens(l) // somebody may have named a peer that has connected to us
+	for _, l := range r.contacts {
+		r.dialing.listens(l) // somebody may have named a peer that has connected to us
 	}
 }
 
@@ -152,23 +152,23 @@ func (s *dialState) worst() int {
 }
 
 // dialMore connects to the addresses that are due while there is room for more peers.
-func (c *Core) dialMore() {
-	s := &c.dialing
-	for c.wantsPeers() && due(c.now, s.next) {
-		a := s.best(c)
+func (r *roster) dialMore() {
+	s := &r.dialing
+	for r.wantsPeers() && due(r.now, s.next) {
+		a := s.best(r)
 		if a == nil {
 			return
 		}
 		s.set(a, dialing)
 		s.underWay++
-		c.emit(Effect{Op: Dial, Addr: a.at})
+		r.emit(Effect{Op: Dial, Addr: a.at})
 	}
 }
 
 // wantsPeers reports whether to connect to more peers.
-func (c *Core) wantsPeers() bool {
-	s := &c.dialing
-	if s.underWay >= c.cfg.HalfOpen || len(c.links)+s.underWay >= c.cfg.MaxPeers {
+func (r *roster) wantsPeers() bool {
+	s := &r.dialing
+	if s.underWay >= r.peering.HalfOpen || len(r.contacts)+s.underWay >= r.peering.MaxPeers {
 		s.next, s.stale = time.Time{}, true
 		return false
 	}
@@ -212,7 +212,7 @@ func family(at netip.AddrPort) int {
 
 // best returns the idle address that is due and comes first: the user's own, then by the canonical
 // priority of BEP 40 once we know our address. It leaves in next when another one is due.
-func (s *dialState) best(c *Core) *address {
+func (s *dialState) best(r *roster) *address {
 	var best *address
 	var bestPriority uint32
 	s.next = time.Time{}
@@ -220,36 +220,36 @@ func (s *dialState) best(c *Core) *address {
 		if !s.waits(a) {
 			continue
 		}
-		if at := s.dueAt(a); !due(c.now, at) {
+		if at := s.dueAt(a); !due(r.now, at) {
 			s.next = earlier(s.next, at)
 			continue
 		}
-		p := s.priority(c, a)
+		p := s.priority(r, a)
 		if best == nil || p > bestPriority {
 			if best != nil {
-				s.next = c.now
+				s.next = r.now
 			}
 			best, bestPriority = a, p
 		} else {
-			s.next = c.now
+			s.next = r.now
 		}
 	}
 	return best
 }
 
 // priority ranks an address; the largest is dialed first.
-func (s *dialState) priority(c *Core, a *address) uint32 {
+func (s *dialState) priority(r *roster, a *address) uint32 {
 	if a.source == SourceStatic {
 		return 1<<32 - 1
 	}
 	if !s.self.IsValid() || s.self.Is4() != a.at.Addr().Is4() {
 		return 0
 	}
-	return wire.Priority(netip.AddrPortFrom(s.self, c.cfg.Ext.P), a.at) >> 1
+	return wire.Priority(netip.AddrPortFrom(s.self, r.peering.Ext.P), a.at) >> 1
 }
 
 // joined notes that a connection to or from an address stands.
-func (s *dialState) joined(c *Core, l *link) {
+func (s *dialState) joined(r *roster, l *contact) {
 	a := s.book[l.remote.Addr]
 	if a == nil || !l.remote.Outgoing {
 		return
@@ -258,14 +258,14 @@ func (s *dialState) joined(c *Core, l *link) {
 	s.settle(a, linked)
 	if l.at != nil && l.at != a { // the same peer at another address
 		s.settle(l.at, idle)
-		l.at.due = c.now.Add(mostPause)
+		l.at.due = r.now.Add(mostPause)
 	}
 	l.at = a
 }
 
 // listens notes the port that a peer who connected to us says it listens on (BEP 10), so that we do
 // not dial the same peer.
-func (s *dialState) listens(l *link) {
+func (s *dialState) listens(l *contact) {
 	if l.at != nil || l.remote.Outgoing || l.ext.P == 0 {
 		return
 	}
@@ -305,9 +305,9 @@ func (s addressState) busy() bool { return s == dialing || s == linked }
 
 // refused notes that a connection which shook hands was not let in, which is not its fault. If it is
 // a second one to a peer that we have, the address is that peer's.
-func (s *dialState) refused(c *Core, r *Remote, err error, twin *link) {
-	a := s.book[r.Addr]
-	if a == nil || !r.Outgoing {
+func (s *dialState) refused(r *roster, remote *Remote, err error, twin *contact) {
+	a := s.book[remote.Addr]
+	if a == nil || !remote.Outgoing {
 		return
 	}
 	if errors.Is(err, errSelf) {
@@ -320,15 +320,15 @@ func (s *dialState) refused(c *Core, r *Remote, err error, twin *link) {
 		return
 	}
 	s.settle(a, idle)
-	a.due = c.now.Add(busyPause)
+	a.due = r.now.Add(busyPause)
 	if twin != nil { // the same peer at another address
-		a.due = c.now.Add(mostPause)
+		a.due = r.now.Add(mostPause)
 	}
 }
 
 // left notes that a link is gone. The peer may have only restarted, so an address that was of use
 // is tried again as after one failure; one that only shakes hands has failed.
-func (s *dialState) left(c *Core, l *link, err error) {
+func (s *dialState) left(r *roster, l *contact, err error) {
 	s.stale = true
 	a := l.at
 	if a == nil {
@@ -336,49 +336,49 @@ func (s *dialState) left(c *Core, l *link, err error) {
 	}
 	l.at = nil
 	s.settle(a, idle)
-	if l.useful || c.now.Sub(l.joined) >= time.Minute {
+	if l.useful || r.now.Sub(l.joined) >= time.Minute {
 		a.failed = 0
 	}
-	s.pause(c, a)
+	s.pause(r, a)
 	if errors.Is(err, errBothSeeds) {
-		a.due = c.now.Add(mostPause) // it will hardly lose what it has
+		a.due = r.now.Add(mostPause) // it will hardly lose what it has
 	}
 }
 
 // dialFailed notes that a dial or its handshake failed, for a reason of this side if local.
-func (c *Core) dialFailed(at netip.AddrPort, local bool) {
-	s := &c.dialing
+func (r *roster) dialFailed(at netip.AddrPort, local bool) {
+	s := &r.dialing
 	a := s.book[at]
 	if a == nil || a.state != dialing {
 		return
 	}
 	s.settle(a, idle)
 	if local {
-		a.due = c.now.Add(min(firstLocalPause<<min(a.local, 10), mostLocalPause))
+		a.due = r.now.Add(min(firstLocalPause<<min(a.local, 10), mostLocalPause))
 		a.local++
-		s.retry[family(at)] = c.now.Add(firstLocalPause)
+		s.retry[family(at)] = r.now.Add(firstLocalPause)
 		return
 	}
 	a.local, s.retry[family(at)] = 0, time.Time{}
-	s.pause(c, a)
+	s.pause(r, a)
 }
 
 // pause puts off the next try at an address.
-func (s *dialState) pause(c *Core, a *address) {
+func (s *dialState) pause(r *roster, a *address) {
 	first, most := firstPause, mostPause
 	if a.source == SourceStatic {
 		first, most = firstStaticPause, mostStaticPause
 	}
-	if a.failed == 0 && len(c.links) == 0 {
+	if a.failed == 0 && len(r.contacts) == 0 {
 		first = firstStaticPause // it may be all we have
 	}
-	a.due = c.now.Add(min(first<<min(a.failed, 10), most))
+	a.due = r.now.Add(min(first<<min(a.failed, 10), most))
 	a.failed++
 }
 
 // ban makes sure that nothing is ever had of a liar again: its address is banned or, on loopback,
 // where many peers share one, its place and its peer id.
-func (s *dialState) ban(l *link) {
+func (s *dialState) ban(l *contact) {
 	at := l.remote.Addr
 	if at.Addr().IsLoopback() {
 		s.bannedPeers[l.remote.ID] = true
@@ -392,8 +392,8 @@ func (s *dialState) ban(l *link) {
 	}
 }
 
-func (s *dialState) banned(r *Remote) bool {
-	return s.bannedIPs[r.Addr.Addr()] || s.bannedPeers[r.ID]
+func (s *dialState) banned(remote *Remote) bool {
+	return s.bannedIPs[remote.Addr.Addr()] || s.bannedPeers[remote.ID]
 }
 
 // hopeless reports whether every address has failed so often that there is no point in waiting.

@@ -48,7 +48,7 @@ func TestOnlyUsableAddressesAreDialed(t *testing.T) {
 }
 
 func TestDialsAreBoundedAndGoOn(t *testing.T) {
-	r := newRig(t, Config{HalfOpen: 3})
+	r := newRig(t, Config{Peering: Peering{HalfOpen: 3}})
 	var many []netip.AddrPort
 	for n := range 10 {
 		many = append(many, addr(n+1))
@@ -184,7 +184,7 @@ func TestThreeConnectionsFromOneAddress(t *testing.T) {
 }
 
 func TestAFullHouseMakesRoomForTheUseful(t *testing.T) {
-	r := newRig(t, Config{MaxPeers: 2})
+	r := newRig(t, Config{Peering: Peering{MaxPeers: 2}})
 	r.join(1)
 	r.join(2)
 	r.join(3)
@@ -195,7 +195,7 @@ func TestAFullHouseMakesRoomForTheUseful(t *testing.T) {
 }
 
 func TestNoSourceShutsTheOthersOut(t *testing.T) {
-	r := newRig(t, Config{HalfOpen: 1})
+	r := newRig(t, Config{Peering: Peering{HalfOpen: 1}})
 	var many []netip.AddrPort
 	for n := range 10_000 {
 		many = append(many, addr(n+1))
@@ -256,7 +256,7 @@ func (r *rig) failAll(d time.Duration, local bool) (dials int) {
 }
 
 func TestAFamilyWithoutANetworkHoldsNobodyUp(t *testing.T) {
-	r := newRig(t, Config{HalfOpen: 1})
+	r := newRig(t, Config{Peering: Peering{HalfOpen: 1}})
 	six := addrs("[2001:db8::1]:1", "[2001:db8::2]:1", "198.18.0.1:1", "198.18.0.2:1")
 	r.handle(Event{Op: Found, Addrs: six, Source: SourceTracker})
 	r.want("the first", "dial [2001:db8::1]:1")
@@ -393,7 +393,7 @@ func TestTheAddressOfAPeerWeHaveRests(t *testing.T) {
 }
 
 func TestAFullHouseIsNotHeldAgainstWhoComes(t *testing.T) {
-	r := newRig(t, Config{MaxPeers: 1})
+	r := newRig(t, Config{Peering: Peering{MaxPeers: 1}})
 	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})
 	r.join(2)
 	r.handle(Event{Op: Joined, Link: 1, Remote: remote(1)})
@@ -411,7 +411,7 @@ func TestAFullHouseIsNotHeldAgainstWhoComes(t *testing.T) {
 // Closer peers come first, as BEP 40 has it, once somebody has told us our address; the user's own
 // come before all.
 func TestAddressesAreDialedByPriority(t *testing.T) {
-	r := newRig(t, Config{HalfOpen: 1, Ext: wire.ExtHandshake{P: 6881}})
+	r := newRig(t, Config{Peering: Peering{HalfOpen: 1, Ext: wire.ExtHandshake{P: 6881}}})
 	r.handle(Event{Op: Joined, Link: 1, Remote: fast(1)})
 	self := netip.MustParseAddr("203.0.113.9")
 	r.says(1, wire.ExtHandshake{YourIP: netip.MustParseAddr("192.168.0.1")}) // private: not how others see us
@@ -515,7 +515,7 @@ func TestACrowdAtTheDoor(t *testing.T) {
 
 // Whoever calls, and says that it wants something to be no idle one, gets none of the places of those we dial.
 func TestCallersTakeNoPlaceOfWhomWeDial(t *testing.T) {
-	r := newRig(t, Config{MaxPeers: 8})
+	r := newRig(t, Config{Peering: Peering{MaxPeers: 8}})
 	for id := LinkID(1); id <= 2; id++ {
 		r.join(id) // idle, perhaps only because we and they have the same pieces
 	}

@@ -121,12 +121,5 @@ func (c *Core) stallAt() time.Time {
 	return from.Add(c.cfg.Stall)
 }
 
-// nobodyLeft reports whether there is no hope of a peer: every source has failed for good, and so
-// has every address.
-func (c *Core) nobodyLeft() bool {
-	d := &c.dialing
-	return d.sourcesKnown && !d.sourcesLeft && len(c.links) == 0 && d.underWay == 0 && d.hopeless()
-}
-
 // due reports whether a time limit has passed; a zero one never does.
 func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }

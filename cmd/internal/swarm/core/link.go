@@ -3,7 +3,6 @@ package core
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"bittern/peer/rate"
@@ -37,40 +36,32 @@ func (m *Misdeed) Unwrap() error { return wire.ErrProtocol }
 
 func misdeed(format string, a ...any) error { return &Misdeed{What: fmt.Sprintf(format, a...)} }
 
-// A link is what the core knows of one connection. All four flags of BEP 3 start as "choked, not
+// A link is what the core knows of one connection, besides what every phase does. All four flags of BEP 3 start as "choked, not
 // interested".
 type link struct {
-	id     LinkID
-	remote Remote
-	joined time.Time
-	at     *address // where it can be dialed; nil if we do not know
-	useful bool     // a block of use has passed between us
-	liar   bool     // it was convicted
+	contact
 
 	unproven int // bad pieces that it had a part in, where nothing proved whose fault they were
 
-	sched    *piece.Peer       // what it has
-	gotHave  bool              // it has said what it has, so a bitfield would be late
-	seed     bool              // it has everything
-	wasLeech bool              // it lacked something when it said so first
-	ext      wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
+	sched    *piece.Peer // what it has
+	gotHave  bool        // it has said what it has, so a bitfield would be late
+	seed     bool        // it has everything
+	wasLeech bool        // it lacked something when it said so first
 
 	// Picking: what we ask of it.
-	amInterested bool
-	choked       bool // it chokes us
-	snubbed      bool // it owes us blocks for too long
-	letDown      bool // it was snubbed before
-	asked        askQueue
-	window       window
-	askAfter     time.Time // no request before: it has choked us in the middle of things
-	lostAt       time.Time // when a request was last given up
-	unasked      int       // answers it sent to nothing
-	lastBlock    time.Time // or the request that found nothing outstanding
-	down         rate.Meter
+	choked    bool // it chokes us
+	snubbed   bool // it owes us blocks for too long
+	letDown   bool // it was snubbed before
+	asked     askQueue
+	window    window
+	askAfter  time.Time // no request before: it has choked us in the middle of things
+	lostAt    time.Time // when a request was last given up
+	unasked   int       // answers it sent to nothing
+	lastBlock time.Time // or the request that found nothing outstanding
+	down      rate.Meter
 
 	// Serving: what it asks of us.
 	amChoking   bool
-	interested  bool
 	chokedSince time.Time     // when amChoking last changed
 	queue       []piece.Block // asked for and not yet read, oldest first
 	inFlight    int           // bytes being read or in the writer's hands
@@ -81,108 +72,34 @@ type link struct {
 // rateWindow is the time over which rates are measured.
 const rateWindow = 4 * time.Second
 
-// maxPerIP bounds connections from one address; loopback, where many peers live, is exempt.
-const maxPerIP = 3
-
 // joined admits a connection that has shaken hands, or drops it.
 func (c *Core) joined(id LinkID, remote Remote) {
-	r := &remote
-	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port()) // one peer, one address
-	twin, err := c.admit(r)
-	if err != nil {
-		c.emit(Effect{Op: Drop, Link: id, Err: err})
-		c.dialing.refused(c, r, err, twin)
+	who, twin, spare := c.admit(id, remote, c.leaving.complete)
+	if who == nil {
 		return
 	}
-	l := &link{
-		id: id, remote: remote, joined: c.now,
-		choked: true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
-		asked: askQueue{answers: r.Fast},
-		down:  rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
-	}
 	if twin != nil {
-		l.at, twin.at = twin.at, nil
-		c.drop(twin, errTwice)
+		c.drop(c.byID[twin.id], errTwice)
 	}
-	c.met++
+	if spare != nil {
+		c.drop(c.byID[spare.id], errMadeRoom)
+	}
+	l := c.newLink(*who)
 	c.links = append(c.links, l)
 	c.byID[id] = l
 	c.pick.join(l)
-	c.dialing.joined(c, l)
+	c.enter(&l.contact)
 	c.greet(l)
 }
 
-// admit decides whether a new connection may stay, making room for it where that is right. A twin
-// is another connection of the same peer: the one to be dropped or, with errTwice, the one to stay.
-func (c *Core) admit(r *Remote) (twin *link, err error) {
-	if r.ID == c.cfg.PeerID {
-		return nil, errSelf
+// newLink returns a link of which nothing is known but the contact.
+func (c *Core) newLink(who contact) *link {
+	return &link{
+		contact: who,
+		choked:  true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
+		asked: askQueue{answers: who.remote.Fast},
+		down:  rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
 	}
-	if c.dialing.banned(r) {
-		return nil, errBanned
-	}
-	sameIP := 0
-	for _, o := range c.links {
-		if o.remote.ID == r.ID {
-			twin = o
-		} else if o.remote.Addr.Addr() == r.Addr.Addr() {
-			sameIP++
-		}
-	}
-	switch {
-	case twin != nil && !c.keepsNew(twin, r):
-		return twin, errTwice
-	case sameIP >= maxPerIP && !r.Addr.Addr().IsLoopback():
-		return nil, errManyPerIP
-	case twin == nil && c.manyCalls(r):
-		return nil, c.makeRoom(true)
-	case twin == nil && len(c.links) >= c.cfg.MaxPeers:
-		return nil, c.makeRoom(false)
-	}
-	return twin, nil
-}
-
-// keepsNew decides between two connections of the same two peers. Both ends must decide alike, so
-// the one stays that was opened by the larger peer id; of two opened by the same end the older.
-func (c *Core) keepsNew(old *link, r *Remote) bool {
-	if old.remote.Outgoing == r.Outgoing {
-		return false
-	}
-	weAreLarger := string(c.cfg.PeerID[:]) > string(r.ID[:])
-	return r.Outgoing == weAreLarger
-}
-
-// manyCalls reports whether a connection that was opened to us needs the place of another such. While we
-// download a quarter of the places is for peers that we dial: whoever calls cannot fill them all.
-func (c *Core) manyCalls(r *Remote) bool {
-	if r.Outgoing || c.leaving.complete {
-		return false
-	}
-	calls := 0
-	for _, o := range c.links {
-		if !o.remote.Outgoing {
-			calls++
-		}
-	}
-	return calls >= c.cfg.MaxPeers-c.cfg.MaxPeers/4
-}
-
-// idleFor is how long a peer that wants nothing and has nothing for us may stay in a full house.
-const idleFor = 10 * time.Second
-
-// makeRoom drops the oldest connection of which neither end wants anything, if there is one, and of only
-// those that were opened to us if it is their part of the places that is full.
-func (c *Core) makeRoom(ofCalls bool) error {
-	for _, o := range c.links {
-		if ofCalls && o.remote.Outgoing {
-			continue
-		}
-		if !o.amInterested && !o.interested && c.now.Sub(o.joined) >= idleFor {
-			c.drop(o, errMadeRoom)
-			return nil
-		}
-	}
-	return errFull
 }
 
 // greet sends what comes behind the handshake: first what we have (BEP 3, BEP 6), then what we
@@ -191,24 +108,20 @@ func (c *Core) greet(l *link) {
 	have := c.pick.sched.HavePieces()
 	switch {
 	case l.remote.Fast && have.Full():
-		c.send(l, wire.Message{ID: wire.HaveAll})
+		c.send(&l.contact, wire.Message{ID: wire.HaveAll})
 	case l.remote.Fast && have.Empty():
-		c.send(l, wire.Message{ID: wire.HaveNone})
+		c.send(&l.contact, wire.Message{ID: wire.HaveNone})
 	case !have.Empty():
-		c.send(l, wire.Message{ID: wire.Bitfield, Payload: have.Clone().Bytes()})
+		c.send(&l.contact, wire.Message{ID: wire.Bitfield, Payload: have.Clone().Bytes()})
 	}
 	c.introduce(l)
 }
 
-// introduce sends our extension handshake (BEP 10).
+// introduce sends our extension handshake as it is now: a partial seed says so (BEP 21).
 func (c *Core) introduce(l *link) {
-	if !l.remote.Ext {
-		return
-	}
 	h := c.cfg.Ext
-	h.YourIP = l.remote.Addr.Addr()
 	h.UploadOnly = c.leaving.complete
-	c.send(l, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)})
+	c.roster.introduce(&l.contact, h)
 }
 
 // message takes a message other than a block.
@@ -247,20 +160,15 @@ func (c *Core) message(l *link, m wire.Message) {
 	// Suggest and AllowedFast are hints we do not need to take (BEP 6).
 }
 
-// extended takes an extension message. Only the handshake concerns us (BEP 10, BEP 21); fields
-// that make no sense are ignored, as BEP 10 asks.
+// extended takes an extension message. Only the handshake concerns us (BEP 10, BEP 21).
 func (c *Core) extended(l *link, m wire.Message) {
 	if m.ExtID != 0 {
 		return
 	}
-	if err := l.ext.Update(m.Payload); err != nil {
+	if err := c.introduced(&l.contact, m.Payload); err != nil {
 		c.drop(l, err)
 		return
 	}
-	if ip := l.ext.YourIP; !c.dialing.self.IsValid() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
-		c.dialing.self = ip.Unmap()
-	}
-	c.dialing.listens(l)
 	c.seedsPart(l)
 }
 

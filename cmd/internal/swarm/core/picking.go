@@ -93,7 +93,7 @@ func (c *Core) updateInterest(l *link) {
 	if is {
 		id = wire.Interested
 	}
-	c.send(l, wire.Message{ID: id})
+	c.send(&l.contact, wire.Message{ID: id})
 }
 
 // pump asks the peer for blocks until as many are outstanding as its window says. It waits until
@@ -121,7 +121,7 @@ func (c *Core) pump(l *link) {
 	l.window.ask(c.now, len(blocks))
 	for _, b := range blocks {
 		l.asked.push(b, c.now.Sub(c.start))
-		c.send(l, wire.Message{ID: wire.Request, Index: b.Piece, Begin: b.Begin, Length: b.Length})
+		c.send(&l.contact, wire.Message{ID: wire.Request, Index: b.Piece, Begin: b.Begin, Length: b.Length})
 	}
 }
 
@@ -215,7 +215,7 @@ func (c *Core) unask(l *link, b piece.Block) {
 func (c *Core) cancelled(l *link, b piece.Block) {
 	l.lostAt = c.now
 	l.window.forgive(1)
-	c.send(l, wire.Message{ID: wire.Cancel, Index: b.Piece, Begin: b.Begin, Length: b.Length})
+	c.send(&l.contact, wire.Message{ID: wire.Cancel, Index: b.Piece, Begin: b.Begin, Length: b.Length})
 }
 
 // choked takes a choke. Without the fast extension everything outstanding is thereby refused; with
@@ -309,7 +309,7 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 	c.acquit(i, sums)
 	for _, l := range c.links {
 		if !c.pick.sched.Has(l.sched, i) {
-			c.send(l, wire.Message{ID: wire.Have, Index: uint32(i)})
+			c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
 		} else if l.amInterested {
 			c.updateInterest(l)
 		}

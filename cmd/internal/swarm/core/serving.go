@@ -67,7 +67,7 @@ func (c *Core) request(l *link, m wire.Message) {
 // reject tells a peer that a request will not be served, if it understands that (BEP 6).
 func (c *Core) reject(l *link, b piece.Block) {
 	if l.remote.Fast {
-		c.send(l, wire.Message{ID: wire.Reject, Index: b.Piece, Begin: b.Begin, Length: b.Length})
+		c.send(&l.contact, wire.Message{ID: wire.Reject, Index: b.Piece, Begin: b.Begin, Length: b.Length})
 	}
 }
 

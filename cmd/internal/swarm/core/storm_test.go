@@ -49,8 +49,8 @@ func newStorm(t testing.TB, in []byte) *storm {
 	l := layoutOf(t, 8*64*kib+5000, 64*kib)
 	s := &storm{t: t, in: in, now: epoch, written: map[int]int{}}
 	cfg := Config{
-		Layout: l, Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2, Slots: 2,
-		Seed: Seeding{Forever: len(in)%3 > 0},
+		Peering: Peering{Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2},
+		Layout:  l, Slots: 2, Seed: Seeding{Forever: len(in)%3 > 0},
 	}
 	copy(cfg.PeerID[:], "-BN0000-mmmmmmmmmmmm")
 	s.c = New(s.now, cfg)
@@ -354,6 +354,9 @@ func (s *storm) audit() {
 	c := s.c
 	if len(c.links) != len(c.byID) || len(c.links) != len(c.pick.links) || len(c.links) > c.cfg.MaxPeers {
 		s.t.Fatalf("%d links, %d by number, %d by peer", len(c.links), len(c.byID), len(c.pick.links))
+	}
+	if !slices.EqualFunc(c.links, c.contacts, func(l *link, o *contact) bool { return &l.contact == o }) {
+		s.t.Fatalf("%d links are not the %d contacts", len(c.links), len(c.contacts))
 	}
 	reading, seeds := 0, 0
 	for _, l := range c.links {

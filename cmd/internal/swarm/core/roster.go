@@ -1,0 +1,221 @@
+package core
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"bittern/peer/wire"
+)
+
+// A Peering says who we are and how many peers we want. PeerID and Rand are required; of the rest zero
+// means the default.
+type Peering struct {
+	PeerID   [20]byte
+	Rand     *rand.Rand // the only source of luck
+	MaxPeers int        // connections; 0 means 80
+	HalfOpen int        // dials under way at once; 0 means 30
+
+	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
+	Ext wire.ExtHandshake
+}
+
+// withDefaults fills in what was left out.
+func (p Peering) withDefaults() Peering {
+	if p.MaxPeers == 0 {
+		p.MaxPeers = defaultMaxPeers
+	}
+	if p.HalfOpen == 0 {
+		p.HalfOpen = defaultHalfOpen
+	}
+	return p
+}
+
+const (
+	defaultMaxPeers = 80
+	defaultHalfOpen = 30
+)
+
+// A roster is what a swarm knows in every phase: the moment, what is to be done, who is connected and
+// who might be. The phases embed it, and the later one takes it over from the earlier.
+type roster struct {
+	peering  Peering
+	start    time.Time
+	now      time.Time // of the event being handled
+	out      []Effect
+	contacts []*contact // who is connected, in order of joining: what is ranged over
+	met      int        // handshakes completed
+	dialing  dialState
+}
+
+func newRoster(now time.Time, p Peering) roster {
+	r := roster{peering: p.withDefaults(), start: now, now: now}
+	r.dialing.init()
+	return r
+}
+
+// A contact is one connection, whatever the phase.
+type contact struct {
+	id     LinkID
+	remote Remote
+	joined time.Time
+	at     *address // where it can be dialed; nil if we do not know
+	useful bool     // it has given us something, or we it
+	liar   bool     // it was convicted
+
+	ext wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
+
+	amInterested bool // we want something of it
+	interested   bool // it wants something of us (BEP 3)
+}
+
+// begin starts the handling of an event.
+func (r *roster) begin(now time.Time) {
+	r.now = now
+	clear(r.out) // let go of payloads and errors
+	r.out = r.out[:0]
+}
+
+func (r *roster) emit(e Effect) { r.out = append(r.out, e) }
+
+// send queues m for a peer.
+func (r *roster) send(l *contact, m wire.Message) { r.emit(Effect{Op: Send, Link: l.id, Msg: m}) }
+
+// maxPerIP bounds connections from one address; loopback, where many peers live, is exempt.
+const maxPerIP = 3
+
+// admit decides whether a new connection may stay. If so it makes a contact of it. Two others may have to
+// go, and are the caller's to drop: a twin, which is an older connection of the same peer, and one that makes
+// room. If not, it has been refused. Whoever seeds keeps no places for those that we dial.
+func (r *roster) admit(id LinkID, remote Remote, seeding bool) (l, twin, spare *contact) {
+	remote.Addr = netip.AddrPortFrom(remote.Addr.Addr().Unmap(), remote.Addr.Port()) // one peer, one address
+	twin, spare, err := r.place(&remote, seeding)
+	if err != nil {
+		r.emit(Effect{Op: Drop, Link: id, Err: err})
+		r.dialing.refused(r, &remote, err, twin)
+		return nil, nil, nil
+	}
+	l = &contact{id: id, remote: remote, joined: r.now}
+	if twin != nil {
+		l.at, twin.at = twin.at, nil
+	}
+	r.met++
+	return l, twin, spare
+}
+
+// enter adds a contact that was admitted, once those it replaces are gone.
+func (r *roster) enter(l *contact) {
+	r.contacts = append(r.contacts, l)
+	r.dialing.joined(r, l)
+}
+
+// place finds a place for a connection, or the error that keeps it out. A twin is another connection of
+// the same peer: the one to be dropped or, with errTwice, the one to stay. A spare one makes room.
+func (r *roster) place(remote *Remote, seeding bool) (twin, spare *contact, err error) {
+	if remote.ID == r.peering.PeerID {
+		return nil, nil, errSelf
+	}
+	if r.dialing.banned(remote) {
+		return nil, nil, errBanned
+	}
+	sameIP := 0
+	for _, o := range r.contacts {
+		if o.remote.ID == remote.ID {
+			twin = o
+		} else if o.remote.Addr.Addr() == remote.Addr.Addr() {
+			sameIP++
+		}
+	}
+	switch {
+	case twin != nil && !r.keepsNew(twin, remote):
+		return twin, nil, errTwice
+	case sameIP >= maxPerIP && !remote.Addr.Addr().IsLoopback():
+		return nil, nil, errManyPerIP
+	case twin != nil:
+		return twin, nil, nil
+	case !seeding && r.manyCalls(remote):
+		spare, err = r.spare(true)
+	case len(r.contacts) >= r.peering.MaxPeers:
+		spare, err = r.spare(false)
+	}
+	return nil, spare, err
+}
+
+// keepsNew decides between two connections of the same two peers. Both ends must decide alike, so
+// the one stays that was opened by the larger peer id; of two opened by the same end the older.
+func (r *roster) keepsNew(old *contact, remote *Remote) bool {
+	if old.remote.Outgoing == remote.Outgoing {
+		return false
+	}
+	weAreLarger := string(r.peering.PeerID[:]) > string(remote.ID[:])
+	return remote.Outgoing == weAreLarger
+}
+
+// manyCalls reports whether a connection that was opened to us needs the place of another such. A quarter of
+// the places is for peers that we dial: whoever calls cannot fill them all.
+func (r *roster) manyCalls(remote *Remote) bool {
+	if remote.Outgoing {
+		return false
+	}
+	calls := 0
+	for _, o := range r.contacts {
+		if !o.remote.Outgoing {
+			calls++
+		}
+	}
+	return calls >= r.peering.MaxPeers-r.peering.MaxPeers/4
+}
+
+// idleFor is how long a peer that wants nothing and has nothing for us may stay in a full house.
+const idleFor = 10 * time.Second
+
+// spare returns the oldest connection of which neither end wants anything, and of only those that were
+// opened to us if it is their part of the places that is full. The error says that there is none.
+func (r *roster) spare(ofCalls bool) (*contact, error) {
+	for _, o := range r.contacts {
+		if ofCalls && o.remote.Outgoing {
+			continue
+		}
+		if !o.amInterested && !o.interested && r.now.Sub(o.joined) >= idleFor {
+			return o, nil
+		}
+	}
+	return nil, errFull
+}
+
+// left removes a contact whose connection is closed or about to be.
+func (r *roster) left(l *contact, err error) {
+	i := slices.Index(r.contacts, l)
+	r.contacts = slices.Delete(r.contacts, i, i+1)
+	r.dialing.left(r, l, err)
+}
+
+// introduce sends our extension handshake (BEP 10).
+func (r *roster) introduce(l *contact, h wire.ExtHandshake) {
+	if !l.remote.Ext {
+		return
+	}
+	h.YourIP = l.remote.Addr.Addr()
+	r.send(l, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)})
+}
+
+// introduced takes a peer's extension handshake; fields that make no sense are ignored, as BEP 10 asks.
+// The error, if it is none, is reason to drop the peer.
+func (r *roster) introduced(l *contact, payload []byte) error {
+	if err := l.ext.Update(payload); err != nil {
+		return err
+	}
+	if ip := l.ext.YourIP; !r.dialing.self.IsValid() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
+		r.dialing.self = ip.Unmap()
+	}
+	r.dialing.listens(l)
+	return nil
+}
+
+// nobodyLeft reports whether there is no hope of a peer: every source has failed for good, and so
+// has every address.
+func (r *roster) nobodyLeft() bool {
+	d := &r.dialing
+	return d.sourcesKnown && !d.sourcesLeft && len(r.contacts) == 0 && d.underWay == 0 && d.hopeless()
+}
