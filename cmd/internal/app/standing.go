@@ -38,7 +38,7 @@ func (x *transfer) snapshot() ui.Snapshot {
 }
 
 // whyNoPeers says in a few words why nobody is connected.
-func (x *transfer) whyNoPeers() string {
+func (x *session) whyNoPeers() string {
 	if n := x.inbox.Snapshot().Liars; n > 0 {
 		return plural(n, "peer") + " banned for sending corrupt data, no other answers"
 	}

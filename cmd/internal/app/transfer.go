@@ -2,111 +2,40 @@ package app
 
 import (
 	"context"
-	crand "crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
-	"net/netip"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"bittern/cmd/internal/discover"
-	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/swarm"
 	"bittern/cmd/internal/swarm/core"
-	"bittern/peer/wire"
 	"bittern/piece"
 	"bittern/piece/metainfo"
 	"bittern/piece/storage"
-	"bittern/tracker"
 )
 
-// A transfer is one torrent being downloaded or seeded: it builds the parts that `get` and `seed`
-// share, runs them together and takes them down in order.
+// A transfer is one torrent being downloaded or seeded: the session in which its peers are met, and the
+// content. It builds the parts that `get` and `seed` share, runs them together and takes them down in order.
 type transfer struct {
-	t       *metainfo.Torrent
-	net     Network
-	policy  sockets.Policy // that of net, which does not contradict itself
-	log     *slog.Logger
-	id      [20]byte
-	started time.Time
-	handles handleBudget
-
-	listener *sockets.Listener // nil if no port could be had and that was not insisted on
-	store    *storage.Store
-	inbox    *swarm.Inbox
-	client   *tracker.Client
-	trackers *discover.Trackers
-	static   *discover.Static
-	tiers    [][]string
+	*session
+	t     *metainfo.Torrent
+	store *storage.Store
 
 	plan     plan         // of the swarm
 	fetches  bool         // something was missing when it began
-	checking atomic.Int64 // bytes that Open has checked; what is shown before the swarm runs
+	checking atomic.Int64 // bytes that open has checked; what is shown before the swarm runs
 	toCheck  atomic.Int64 // bytes that it has to look at
-	running  atomic.Bool  // the swarm is
 }
 
 // newTransfer sets up what does not touch the disk or the network yet.
 func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.Time) (*transfer, error) {
-	x := &transfer{t: t, net: n, policy: n.policy(), log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
-	x.handles = shareHandles(handleLimit(), n.MaxPeers)
-	if x.handles.peers < n.MaxPeers {
-		log.Warn("few open files are allowed: fewer peers", "peers", x.handles.peers)
+	x, err := newSession(t.InfoHash, t.Trackers, n, log, started)
+	if err != nil {
+		return nil, err
 	}
-	peers := make([]discover.Peer, 0, len(n.Peers))
-	for _, s := range n.Peers {
-		p, err := discover.ParsePeer(s)
-		if err != nil {
-			return nil, &Error{Class: ClassUsage, Err: err}
-		}
-		if ip, err := netip.ParseAddr(p.Host); err == nil && !x.policy.Allows(ip) {
-			return nil, &Error{Class: ClassUsage, What: "cannot connect to " + p.String(), Err: errors.New("its address family is left out")}
-		}
-		peers = append(peers, p)
-	}
-	if !n.NoTrackers {
-		x.tiers = append(x.tiers, t.Trackers...)
-		warnOfLocal(log, t.Trackers)
-	}
-	for _, url := range n.Trackers {
-		x.tiers = append(x.tiers, []string{url})
-	}
-	x.static = discover.NewStatic(discover.StaticConfig{
-		Peers: peers, Lookup: x.policy.Resolver().LookupNetIP, Allows: x.policy.Allows, Log: log,
-		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, core.SourceStatic) },
-	})
-	return x, nil
-}
-
-// warnOfLocal warns of the torrent's trackers that no stranger could reach: a torrent has no business on
-// this machine or its network, unless it was made here.
-func warnOfLocal(log *slog.Logger, tiers [][]string) {
-	for _, tier := range tiers {
-		for _, url := range tier {
-			if tracker.IsLocal(url) {
-				log.Warn("the torrent names a tracker on this machine or its network", "tracker", tracker.Label(url))
-			}
-		}
-	}
-}
-
-// newPeerID returns a random id that names us in the usual form (BEP 20).
-func newPeerID() (id [20]byte) {
-	copy(id[:], "-BN0100-")
-	crand.Read(id[8:]) // never fails: it ends the process instead
-	return id
-}
-
-// newRand returns a source of luck that no peer can foresee.
-func newRand() *rand.Rand {
-	var seed [16]byte
-	crand.Read(seed[:])
-	return rand.New(rand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])))
+	return &transfer{session: x, t: t}, nil
 }
 
 // open opens the storage, which checks what is there already. A time limit holds for that too.
@@ -167,31 +96,6 @@ func piecesOf(t *metainfo.Torrent, wanted []bool) *piece.Bitfield {
 	return &b
 }
 
-// listen opens the port for peers. Only a port that the user named must be had.
-func (x *transfer) listen() error {
-	l, err := sockets.Listen(x.policy, x.net.Ports)
-	switch {
-	case err == nil:
-		x.listener = l
-		if l.PassedOver() > 0 {
-			x.log.Warn("ports taken", "count", l.PassedOver(), "listening", l.Port())
-		}
-		return nil
-	case x.net.Ports != sockets.Ports{} || x.net.Interface.IsValid():
-		return &Error{Class: ClassNetwork, What: "cannot listen for peers", Err: err}
-	}
-	x.log.Warn("cannot listen for peers: only connecting to them", "error", err)
-	return nil
-}
-
-// port is where we listen, 0 if nowhere.
-func (x *transfer) port() uint16 {
-	if x.listener == nil {
-		return 0
-	}
-	return x.listener.Port()
-}
-
 // A plan says what the swarm is to do with the store.
 type plan struct {
 	wanted     *piece.Bitfield
@@ -208,29 +112,18 @@ type plan struct {
 func (x *transfer) run(ctx context.Context, p plan) error {
 	x.plan, x.fetches = p, !x.store.Complete() && !p.serveOnly
 	sw := x.swarm(p)
-	x.makeTrackers()
-	sources, end := context.WithCancel(ctx)
-	defer end()
-	var wg sync.WaitGroup
-	if x.listener != nil {
-		wg.Go(func() { x.listener.Serve(sources, x.handles.pending, sw.Accept) })
-	}
-	wg.Go(func() { x.trackers.Run(sources) })
-	wg.Go(func() { x.static.Run(sources) })
-	wg.Go(func() { x.hope(sources) })
-	x.running.Store(true)
+	leave := x.meet(ctx, sw)
 	outcome, err := sw.Run(ctx)
 	if outcome == core.Complete {
 		x.completed()
 	}
-	end() // and with it the goodbyes begin
+	left := leave() // and with it the goodbyes begin
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	cerr := x.store.Close(closing)
 	st := x.store.Stats()
 	x.log.Debug("storage", "written", st.Written, "read_back", st.ReadBack, "checked", st.Checked)
-	wg.Wait()
-	x.client.Close()
+	left()
 	if err != nil {
 		err = storageError(err)
 	} else {
@@ -247,10 +140,7 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 
 // abandon closes what was opened for a run that err keeps from beginning, and returns err.
 func (x *transfer) abandon(ctx context.Context, err error) error {
-	if x.listener != nil {
-		err = errors.Join(err, x.listener.Close())
-	}
-	return errors.Join(err, closeStore(ctx, x.store))
+	return errors.Join(err, x.close(), closeStore(ctx, x.store))
 }
 
 // completed tells the trackers that the download has become complete: "No completed is sent if the file was
@@ -266,103 +156,15 @@ const closeTime = 5 * time.Second
 
 // swarm builds the swarm.
 func (x *transfer) swarm(p plan) *swarm.Swarm {
-	maxTime := p.maxTime
-	if maxTime > 0 {
-		maxTime = max(1, maxTime-time.Since(x.started))
-	}
-	return swarm.New(x.inbox, swarm.Config{
-		InfoHash: x.t.InfoHash,
-		Store:    x.store,
-		Dial:     x.policy.Dial,
-		Local:    func(err error) bool { return sockets.Exhausted(err) || sockets.Offline(err) },
-		Log:      x.log,
-		Completed: func() {
-			x.completed()
-			if p.completed != nil {
-				p.completed()
-			}
-		},
-		Core: core.Config{
-			Peering: core.Peering{
-				PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers,
-				Ext: wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
-			},
-			Layout: x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
-			Stall: p.stall, MaxTime: maxTime,
-			Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
-		},
-	})
-}
-
-// makeTrackers builds the source that announces.
-func (x *transfer) makeTrackers() {
-	x.client = &tracker.Client{
-		UserAgent: "bittern/" + x.net.Version,
-		NoIPv4:    !x.policy.V4(), NoIPv6: !x.policy.V6(),
-		DialTCP: x.policy.DialTCP, DialUDP: x.policy.DialUDP, Resolver: x.policy.Resolver(),
-		OnPanic: x.inbox.Panicked,
-	}
-	key := newRand().Uint32()
-	x.trackers = discover.NewTrackers(discover.TrackersConfig{
-		Client: x.client, URLs: x.tiers, Rand: newRand(), Log: x.log,
-		Request: func() tracker.Request {
-			s := x.inbox.Snapshot()
-			return tracker.Request{
-				InfoHash: x.t.InfoHash, PeerID: x.id, Port: x.port(), Key: key, NumWant: x.numWant(s),
-				Uploaded: s.Uploaded, Downloaded: s.Received, Left: s.Left,
-			}
-		},
-		Emit: func(f discover.Found) {
-			src := core.SourceTracker
-			if f.Loopback {
-				src = core.SourceLocalTracker
-			}
-			x.inbox.Found(f.Addrs, src)
-		},
-	})
-}
-
-// numWant is how many addresses to ask a tracker for.
-func (x *transfer) numWant(s core.Snapshot) int {
-	if s.Seeding {
-		return 0
-	}
-	return 200
-}
-
-// hope tells the swarm, until ctx ends, whether any source may still bring peers.
-func (x *transfer) hope(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	told, hope := false, false
-	for {
-		now := !discover.Exhausted(x.trackers, x.static) || x.offline()
-		if !told || now != hope {
-			told, hope = true, now
-			x.inbox.Sources(hope)
+	return swarm.New(x.inbox, x.swarmConfig(func() {
+		x.completed()
+		if p.completed != nil {
+			p.completed()
 		}
-		if s := x.inbox.Snapshot(); !s.Seeding && s.Peers+s.Dialing == 0 {
-			x.trackers.NeedPeers() // whoever we knew is gone
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// offline reports whether this machine has no network: then failures say nothing, and waiting makes sense.
-func (x *transfer) offline() bool {
-	offline := false // a tracker that is never asked again tells nothing about the network
-	for _, s := range x.trackers.Status() {
-		if s.Dead {
-			continue
-		}
-		if !sockets.Offline(s.Err) {
-			return false
-		}
-		offline = true
-	}
-	return offline
+	}), swarm.Content{Store: x.store, Core: core.Config{
+		Peering: x.peering(),
+		Layout:  x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
+		Stall: p.stall, MaxTime: x.remaining(p.maxTime),
+		Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
+	}})
 }

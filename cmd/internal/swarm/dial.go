@@ -44,7 +44,7 @@ func (s *Swarm) connect(to netip.AddrPort) (o *opened, err error) {
 		return nil, err
 	}
 	defer closeUnless(&o, nc)
-	r, err := peer.Initiate(s.ctx, nc, s.cfg.InfoHash, s.cfg.Core.PeerID)
+	r, err := peer.Initiate(s.ctx, nc, s.cfg.InfoHash, s.id)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *Swarm) Accept(ctx context.Context, nc net.Conn) {
 	var o *opened
 	defer closeUnless(&o, nc)
 	known := func(hash [20]byte) bool { return hash == s.cfg.InfoHash }
-	r, err := peer.Accept(ctx, nc, known, s.cfg.Core.PeerID)
+	r, err := peer.Accept(ctx, nc, known, s.id)
 	if err != nil {
 		s.log.Debug("handshake failed", "why", err)
 		return

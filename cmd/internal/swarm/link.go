@@ -34,7 +34,7 @@ func (s *Swarm) join(now time.Time, o *opened) {
 	s.wg.Add(1) // until the connection's last batch, which comes when its goroutines are done
 	conn := peer.Start(o.conn, r, peer.Config{
 		ID:      uint32(id),
-		Limits:  r.Limits(s.cfg.Core.Layout.Pieces()),
+		Limits:  r.Limits(s.content.Core.Layout.Pieces()),
 		Blocks:  s.blocks,
 		Deliver: s.deliver,
 		OnPanic: s.in.Panicked,

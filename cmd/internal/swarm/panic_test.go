@@ -138,7 +138,7 @@ func TestPanicLoop(t *testing.T) {
 	t.Run("block", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := newIdle(t)
-			d.s.cfg.Store = nil // the first block that is to be written meets a nil
+			d.s.content.Store = nil // the first block that is to be written meets a nil
 			a := seed(t, d.net, d.o, 2).start()
 			d.start(2)
 			if _, err := d.end(); err == nil {
@@ -150,7 +150,7 @@ func TestPanicLoop(t *testing.T) {
 	t.Run("start", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := newIdle(t)
-			d.s.cfg.Core.Rand = nil
+			d.s.content.Core.Rand = nil
 			d.start()
 			if _, err := d.end(); err == nil {
 				t.Error("Run has started without luck and says nothing")

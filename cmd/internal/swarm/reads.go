@@ -113,7 +113,7 @@ func (s *Swarm) read(l *link) {
 			break
 		}
 		l.reads.begin(r.bytes)
-		s.cfg.Store.Read(storage.ReadJob{
+		s.content.Store.Read(storage.ReadJob{
 			Piece: int(r.first.Piece), Begin: int(r.first.Begin), Length: r.bytes, Buf: buf,
 			Tag: tag(l.id, int(r.first.Length)),
 		})

@@ -124,28 +124,28 @@ func (d *node) open() *node {
 		d.t.Fatal(err)
 	}
 	cfg := Config{
-		InfoHash: d.o.hash, Store: d.disk,
+		InfoHash:  d.o.hash,
 		Log:       slog.New(slog.NewTextHandler(&d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Completed: func() { close(d.seeds) },
 		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 			return d.net.Dial(ctx, netip.AddrPortFrom(host(d.n).Addr(), 0), to)
 		},
-		Core: core.Config{
-			Layout: d.o.layout, Have: d.disk.Have(),
-			Peering: core.Peering{
-				PeerID: [20]byte{'-', 'T', 'T', 19: byte(d.n)},
-				Rand:   rand.New(rand.NewPCG(1, uint64(d.n))),
-				Ext:    wire.ExtHandshake{Reqq: core.MaxQueue},
-			},
-		},
 	}
+	content := Content{Store: d.disk, Core: core.Config{
+		Layout: d.o.layout, Have: d.disk.Have(),
+		Peering: core.Peering{
+			PeerID: [20]byte{'-', 'T', 'T', 19: byte(d.n)},
+			Rand:   rand.New(rand.NewPCG(1, uint64(d.n))),
+			Ext:    wire.ExtHandshake{Reqq: core.MaxQueue},
+		},
+	}}
 	if d.core != nil {
-		d.core(&cfg.Core)
+		d.core(&content.Core)
 	}
 	if d.config != nil {
 		d.config(&cfg)
 	}
-	d.s = New(in, cfg)
+	d.s = New(in, cfg, content)
 	return d
 }
 

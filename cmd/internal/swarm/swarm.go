@@ -32,11 +32,9 @@ import (
 	"bittern/piece/storage"
 )
 
-// A Config sets up a [Swarm]. InfoHash, Core and Store must be given.
+// A Config sets up a [Swarm]. InfoHash must be given.
 type Config struct {
 	InfoHash [20]byte
-	Core     core.Config // PeerID is also what handshakes say
-	Store    *storage.Store
 
 	// Dial connects to a peer, within 10 seconds: then ctx ends. Nil means never.
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
@@ -53,6 +51,12 @@ type Config struct {
 	Completed func()
 }
 
+// A Content is what a swarm works on once the torrent is known.
+type Content struct {
+	Core  core.Config // PeerID is also what handshakes say
+	Store *storage.Store
+}
+
 const (
 	// downloadBuffers blocks may be on the way between the sockets and the storage.
 	downloadBuffers = 512
@@ -64,6 +68,7 @@ const (
 // A Swarm downloads and seeds one torrent.
 type Swarm struct {
 	cfg Config
+	id  [20]byte // our peer id
 	in  *Inbox
 	log *slog.Logger
 	wg  sync.WaitGroup // dials, and connections until their last batch
@@ -72,6 +77,7 @@ type Swarm struct {
 
 	// ---- owned by the loop ----
 	ctx     context.Context // of the dials; ends with the loop
+	content Content
 	core    *core.Core
 	links   map[core.LinkID]*link
 	dirty   []*link // have something to flush
@@ -84,12 +90,12 @@ type Swarm struct {
 }
 
 // New returns a swarm that listens to in, which serves no other.
-func New(in *Inbox, cfg Config) *Swarm {
+func New(in *Inbox, cfg Config, content Content) *Swarm {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Swarm{
-		cfg: cfg, in: in, log: cfg.Log,
+		cfg: cfg, id: content.Core.PeerID, in: in, log: cfg.Log, content: content,
 		links:  make(map[core.LinkID]*link),
 		blocks: pool.New(blockSize, downloadBuffers),
 		small:  pool.New(blockSize, core.ReadCredit/blockSize),
@@ -149,7 +155,7 @@ func (s *Swarm) running() bool { return s.outcome == core.Running && s.err == ni
 
 // loop is the one goroutine that owns the core.
 func (s *Swarm) loop(ctx context.Context) {
-	s.core = core.New(time.Now(), s.cfg.Core)
+	s.core = core.New(time.Now(), s.content.Core)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var armed time.Time
@@ -253,7 +259,7 @@ func (s *Swarm) do(e *core.Effect) {
 			l.control = wire.Append(s.controlOf(l), e.Msg)
 		}
 	case core.Write:
-		s.cfg.Store.Write(e.Block, s.buf)
+		s.content.Store.Write(e.Block, s.buf)
 		s.buf = nil
 	case core.Release:
 		s.releaseBlock()

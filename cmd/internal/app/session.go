@@ -1,0 +1,254 @@
+package app
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bittern/cmd/internal/discover"
+	"bittern/cmd/internal/sockets"
+	"bittern/cmd/internal/swarm"
+	"bittern/cmd/internal/swarm/core"
+	"bittern/peer/wire"
+	"bittern/tracker"
+)
+
+// A session is the meeting of one torrent's peers: the port where they call, the sources of their addresses,
+// and the inbox of the swarm. It needs no more of the torrent than its info-hash.
+type session struct {
+	hash    [20]byte
+	net     Network
+	policy  sockets.Policy // that of net, which does not contradict itself
+	log     *slog.Logger
+	id      [20]byte
+	started time.Time
+	handles handleBudget
+
+	listener *sockets.Listener // nil if no port could be had and that was not insisted on
+	inbox    *swarm.Inbox
+	client   *tracker.Client
+	trackers *discover.Trackers
+	static   *discover.Static
+	tiers    [][]string
+	running  atomic.Bool // the swarm is
+}
+
+// newSession sets up what does not touch the network yet. tiers are the trackers that the torrent names.
+func newSession(hash [20]byte, tiers [][]string, n Network, log *slog.Logger, started time.Time) (*session, error) {
+	x := &session{hash: hash, net: n, policy: n.policy(), log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
+	x.handles = shareHandles(handleLimit(), n.MaxPeers)
+	if x.handles.peers < n.MaxPeers {
+		log.Warn("few open files are allowed: fewer peers", "peers", x.handles.peers)
+	}
+	peers := make([]discover.Peer, 0, len(n.Peers))
+	for _, s := range n.Peers {
+		p, err := discover.ParsePeer(s)
+		if err != nil {
+			return nil, &Error{Class: ClassUsage, Err: err}
+		}
+		if ip, err := netip.ParseAddr(p.Host); err == nil && !x.policy.Allows(ip) {
+			return nil, &Error{Class: ClassUsage, What: "cannot connect to " + p.String(), Err: errors.New("its address family is left out")}
+		}
+		peers = append(peers, p)
+	}
+	if !n.NoTrackers {
+		x.tiers = append(x.tiers, tiers...)
+		warnOfLocal(log, tiers)
+	}
+	for _, url := range n.Trackers {
+		x.tiers = append(x.tiers, []string{url})
+	}
+	x.static = discover.NewStatic(discover.StaticConfig{
+		Peers: peers, Lookup: x.policy.Resolver().LookupNetIP, Allows: x.policy.Allows, Log: log,
+		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, core.SourceStatic) },
+	})
+	return x, nil
+}
+
+// warnOfLocal warns of the torrent's trackers that no stranger could reach: a torrent has no business on
+// this machine or its network, unless it was made here.
+func warnOfLocal(log *slog.Logger, tiers [][]string) {
+	for _, tier := range tiers {
+		for _, url := range tier {
+			if tracker.IsLocal(url) {
+				log.Warn("the torrent names a tracker on this machine or its network", "tracker", tracker.Label(url))
+			}
+		}
+	}
+}
+
+// newPeerID returns a random id that names us in the usual form (BEP 20).
+func newPeerID() (id [20]byte) {
+	copy(id[:], "-BN0100-")
+	crand.Read(id[8:]) // never fails: it ends the process instead
+	return id
+}
+
+// newRand returns a source of luck that no peer can foresee.
+func newRand() *rand.Rand {
+	var seed [16]byte
+	crand.Read(seed[:])
+	return rand.New(rand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])))
+}
+
+// listen opens the port for peers. Only a port that the user named must be had.
+func (x *session) listen() error {
+	l, err := sockets.Listen(x.policy, x.net.Ports)
+	switch {
+	case err == nil:
+		x.listener = l
+		if l.PassedOver() > 0 {
+			x.log.Warn("ports taken", "count", l.PassedOver(), "listening", l.Port())
+		}
+		return nil
+	case x.net.Ports != sockets.Ports{} || x.net.Interface.IsValid():
+		return &Error{Class: ClassNetwork, What: "cannot listen for peers", Err: err}
+	}
+	x.log.Warn("cannot listen for peers: only connecting to them", "error", err)
+	return nil
+}
+
+// port is where we listen, 0 if nowhere.
+func (x *session) port() uint16 {
+	if x.listener == nil {
+		return 0
+	}
+	return x.listener.Port()
+}
+
+// close closes what listen opened, for a session that does not begin.
+func (x *session) close() error {
+	if x.listener == nil {
+		return nil
+	}
+	return x.listener.Close()
+}
+
+// peering is who we are in the swarm.
+func (x *session) peering() core.Peering {
+	return core.Peering{
+		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers,
+		Ext: wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
+	}
+}
+
+// swarmConfig is how the swarm reaches its peers. completed is called as [swarm.Config] says.
+func (x *session) swarmConfig(completed func()) swarm.Config {
+	return swarm.Config{
+		InfoHash:  x.hash,
+		Dial:      x.policy.Dial,
+		Local:     func(err error) bool { return sockets.Exhausted(err) || sockets.Offline(err) },
+		Log:       x.log,
+		Completed: completed,
+	}
+}
+
+// remaining is what is left of a time limit that runs from the start of the command; 0 means none.
+func (x *session) remaining(limit time.Duration) time.Duration {
+	if limit == 0 {
+		return 0
+	}
+	return max(1, limit-time.Since(x.started))
+}
+
+// meet lets peers of sw be found and call, until ctx ends or leave is called: then the goodbyes begin. What
+// that returns waits for them.
+func (x *session) meet(ctx context.Context, sw *swarm.Swarm) (leave func() (left func())) {
+	x.makeTrackers()
+	ctx, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	if x.listener != nil {
+		wg.Go(func() { x.listener.Serve(ctx, x.handles.pending, sw.Accept) })
+	}
+	wg.Go(func() { x.trackers.Run(ctx) })
+	wg.Go(func() { x.static.Run(ctx) })
+	wg.Go(func() { x.hope(ctx) })
+	x.running.Store(true)
+	return func() func() {
+		end()
+		return func() {
+			wg.Wait()
+			x.client.Close()
+		}
+	}
+}
+
+// makeTrackers builds the source that announces.
+func (x *session) makeTrackers() {
+	x.client = &tracker.Client{
+		UserAgent: "bittern/" + x.net.Version,
+		NoIPv4:    !x.policy.V4(), NoIPv6: !x.policy.V6(),
+		DialTCP: x.policy.DialTCP, DialUDP: x.policy.DialUDP, Resolver: x.policy.Resolver(),
+		OnPanic: x.inbox.Panicked,
+	}
+	key := newRand().Uint32()
+	x.trackers = discover.NewTrackers(discover.TrackersConfig{
+		Client: x.client, URLs: x.tiers, Rand: newRand(), Log: x.log,
+		Request: func() tracker.Request {
+			s := x.inbox.Snapshot()
+			return tracker.Request{
+				InfoHash: x.hash, PeerID: x.id, Port: x.port(), Key: key, NumWant: x.numWant(s),
+				Uploaded: s.Uploaded, Downloaded: s.Received, Left: s.Left,
+			}
+		},
+		Emit: func(f discover.Found) {
+			src := core.SourceTracker
+			if f.Loopback {
+				src = core.SourceLocalTracker
+			}
+			x.inbox.Found(f.Addrs, src)
+		},
+	})
+}
+
+// numWant is how many addresses to ask a tracker for.
+func (x *session) numWant(s core.Snapshot) int {
+	if s.Seeding {
+		return 0
+	}
+	return 200
+}
+
+// hope tells the swarm, until ctx ends, whether any source may still bring peers.
+func (x *session) hope(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	told, hope := false, false
+	for {
+		now := !discover.Exhausted(x.trackers, x.static) || x.offline()
+		if !told || now != hope {
+			told, hope = true, now
+			x.inbox.Sources(hope)
+		}
+		if s := x.inbox.Snapshot(); !s.Seeding && s.Peers+s.Dialing == 0 {
+			x.trackers.NeedPeers() // whoever we knew is gone
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// offline reports whether this machine has no network: then failures say nothing, and waiting makes sense.
+func (x *session) offline() bool {
+	offline := false // a tracker that is never asked again tells nothing about the network
+	for _, s := range x.trackers.Status() {
+		if s.Dead {
+			continue
+		}
+		if !sockets.Offline(s.Err) {
+			return false
+		}
+		offline = true
+	}
+	return offline
+}
