@@ -1,7 +1,8 @@
 // Package wire is the codec of the messages that two peers exchange: the handshake and the
 // messages of BEP 3, the fast extension (BEP 6), the extension protocol's frame and handshake
-// (BEP 10, with BEP 21's upload_only), and two formulas that both ends of a connection must work
-// out alike: the canonical peer priority (BEP 40) and the allowed fast set (BEP 6).
+// (BEP 10, with BEP 21's upload_only) and its messages for metadata (BEP 9) and peer exchange
+// (BEP 11), and two formulas that both ends of a connection must work out alike: the canonical peer
+// priority (BEP 40) and the allowed fast set (BEP 6).
 //
 // A message on the wire is a length prefix of four bytes, an id of one byte and a body. A reader
 // asks [Limits.Check] as soon as prefix and id are in, before it reads or allocates anything for
