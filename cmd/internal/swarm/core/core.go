@@ -33,6 +33,10 @@ type Config struct {
 
 	Slots int // peers served at once; 0 means 8, negative none
 
+	// Info is the info dictionary, which peers may ask for (BEP 9). It is not copied and must not change. Nil
+	// means that they may not.
+	Info []byte
+
 	Stall   time.Duration // leave when no content byte came for so long; 0 means never
 	MaxTime time.Duration // leave after so long, complete and seeding or not; 0 means never
 	Seed    Seeding
@@ -66,6 +70,7 @@ type Core struct {
 
 	pick    pickState
 	serving serveState
+	telling tellState
 	choking chokeState
 	blame   blameState
 	leaving leaveState
@@ -90,6 +95,7 @@ func newCore(r roster, cfg Config) *Core {
 	c := &Core{roster: r, cfg: cfg, byID: make(map[LinkID]*link)}
 	c.down, c.up = rate.NewMeter(rateWindow), rate.NewMeter(rateWindow)
 	c.pick.init(&cfg)
+	c.telling.init()
 	c.choking.init(now)
 	c.leaving.init(c.pick.sched.Complete())
 	c.nextTick = now
@@ -128,28 +134,11 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 		c.completed()
 	case Sent:
 		c.sent(c.byID[ev.Link], ev.N)
-	case DialFailed:
-		c.dialFailed(ev.Addr, ev.Local)
-	case Found:
-		c.found(ev.Addrs, ev.Source)
-	case Sources:
-		c.dialing.sourcesLeft = ev.OK
-		c.dialing.sourcesKnown = true
-	case Tick:
-		// What is due is done below, as after any event.
+	default:
+		c.heard(ev)
 	}
 	c.due()
 	return c.out
-}
-
-// refuse answers an event after the end: nothing is wanted any more.
-func (c *Core) refuse(ev Event) {
-	switch ev.Op {
-	case BlockIn:
-		c.emit(Effect{Op: Release})
-	case Joined:
-		c.emit(Effect{Op: Drop, Link: ev.Link, Err: errEnded})
-	}
 }
 
 // due does what has come due by now.
@@ -162,6 +151,7 @@ func (c *Core) due() {
 		c.checkTimeouts()
 		c.pick.updateRates(c)
 	}
+	c.serveMetadata()
 	c.pumpIfFreed()
 	c.rechokeIfDue()
 	c.dialMore()
@@ -205,6 +195,7 @@ func (c *Core) forget(l *link, err error) {
 	}
 	c.pick.leave(l)
 	c.serving.leave(l)
+	c.telling.leave(l)
 	c.roster.left(&l.contact, err)
 	if !l.amChoking {
 		c.choking.fill = true // its place is free

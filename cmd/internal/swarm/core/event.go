@@ -27,6 +27,7 @@ const (
 	DialFailed                // a Dial effect came to nothing: Addr, Local, Err
 	Found                     // a source gave addresses: Addrs, Source
 	Sources                   // what is left of the sources: OK = some still hope for peers
+	Checked                   // a copy of the metadata was hashed: Piece (the number of the copy), OK, Sums (of its pieces)
 	Tick                      // Next() has come
 )
 
@@ -82,6 +83,8 @@ const (
 	Drop                      // close a connection, which the core has already forgotten: Link, Err
 	Done                      // the swarm has ended: Outcome
 	Completed                 // every wanted piece is verified; seeding goes on
+	Check                     // hash a copy of the metadata: Number, Parts
+	Resolved                  // the copy that was last found good is the metadata
 )
 
 // An Effect is something the shell is to do. Effects are values: they carry no buffers, because
@@ -93,6 +96,8 @@ type Effect struct {
 	Msg     wire.Message
 	Block   piece.Block
 	Addr    netip.AddrPort
+	Number  int      // of a copy
+	Parts   [][]byte // of a copy, in order; they do not change
 	Err     error
 }
 
@@ -107,10 +112,11 @@ const (
 	Stalled                   // no content byte came for the stall time-out
 	OutOfTime                 // not complete within the time limit
 	NoneUsable                // every source has failed three times and no peer is left
+	NoMetadata                // there were peers, but none gave the metadata in time
 )
 
 func (o Outcome) String() string {
-	return [...]string{"running", "complete", "no peers", "stalled", "out of time", "no source left"}[o]
+	return [...]string{"running", "complete", "no peers", "stalled", "out of time", "no source left", "no metadata"}[o]
 }
 
 // A Snapshot is the state of a swarm for people and scripts to look at.
@@ -127,8 +133,10 @@ type Snapshot struct {
 	Liars       int   // peers banned for corrupt data
 	Copies      int   // connected peers that have become complete while we watched
 	Dialing     int
-	Known       int // addresses we could try
-	Met         int // handshakes completed in this run
+	Known       int  // addresses we could try
+	Met         int  // handshakes completed in this run
+	Fetching    bool // the metadata is not there yet: nothing is known of the content
+	Asked       int  // peers that owe us metadata
 	Seeding     bool
 	Since       time.Time // of the last content byte; zero before the first
 }

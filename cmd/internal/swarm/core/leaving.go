@@ -97,28 +97,25 @@ func (s *leaveState) next(c *Core) time.Time {
 }
 
 func (c *Core) seedTimeAt() time.Time {
-	if c.cfg.Seed.Time == 0 {
-		return time.Time{}
-	}
-	return c.leaving.completeAt.Add(c.cfg.Seed.Time)
+	return after(c.leaving.completeAt, c.cfg.Seed.Time)
 }
 
-func (c *Core) maxTimeAt() time.Time {
-	if c.cfg.MaxTime == 0 {
-		return time.Time{}
-	}
-	return c.start.Add(c.cfg.MaxTime)
-}
+func (c *Core) maxTimeAt() time.Time { return after(c.start, c.cfg.MaxTime) }
 
 func (c *Core) stallAt() time.Time {
-	if c.cfg.Stall == 0 {
-		return time.Time{}
-	}
 	from := c.start
 	if c.leaving.lastData.After(from) {
 		from = c.leaving.lastData
 	}
-	return from.Add(c.cfg.Stall)
+	return after(from, c.cfg.Stall)
+}
+
+// after returns when a time limit that began at a moment is over; 0 means never.
+func after(begin time.Time, limit time.Duration) time.Time {
+	if limit == 0 {
+		return time.Time{}
+	}
+	return begin.Add(limit)
 }
 
 // due reports whether a time limit has passed; a zero one never does.

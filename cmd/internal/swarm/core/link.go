@@ -36,6 +36,9 @@ func (m *Misdeed) Unwrap() error { return wire.ErrProtocol }
 
 func misdeed(format string, a ...any) error { return &Misdeed{What: fmt.Sprintf(format, a...)} }
 
+// errLateSet is the misdeed of a peer that says too late what it has.
+var errLateSet = misdeed("said late or twice that it has all or nothing")
+
 // A link is what the core knows of one connection, besides what every phase does. All four flags of BEP 3 start as "choked, not
 // interested".
 type link struct {
@@ -66,6 +69,7 @@ type link struct {
 	queue       []piece.Block // asked for and not yet read, oldest first
 	inFlight    int           // bytes being read or in the writer's hands
 	refused     int           // requests rejected since the last block sent or unchoke
+	telling     telling       // metadata that it asks for
 	up          rate.Meter
 }
 
@@ -119,8 +123,11 @@ func (c *Core) greet(l *link) {
 
 // introduce sends our extension handshake as it is now: a partial seed says so (BEP 21).
 func (c *Core) introduce(l *link) {
-	h := c.cfg.Ext
+	h := c.peering.Ext
 	h.UploadOnly = c.leaving.complete
+	if h.MetadataSize = int64(len(c.cfg.Info)); h.MetadataSize == 0 {
+		h.M.UtMetadata = 0
+	}
 	c.roster.introduce(&l.contact, h)
 }
 
@@ -160,9 +167,12 @@ func (c *Core) message(l *link, m wire.Message) {
 	// Suggest and AllowedFast are hints we do not need to take (BEP 6).
 }
 
-// extended takes an extension message. Only the handshake concerns us (BEP 10, BEP 21).
+// extended takes an extension message.
 func (c *Core) extended(l *link, m wire.Message) {
 	if m.ExtID != 0 {
+		if m.ExtID == c.peering.Ext.M.UtMetadata {
+			c.metadata(l, m.Payload)
+		}
 		return
 	}
 	if err := c.introduced(&l.contact, m.Payload); err != nil {
@@ -176,7 +186,7 @@ func (c *Core) extended(l *link, m wire.Message) {
 func (c *Core) haveSet(l *link, m wire.Message) {
 	first := !l.gotHave
 	if !first && m.ID != wire.Bitfield {
-		c.drop(l, misdeed("said late or twice that it has all or nothing"))
+		c.drop(l, errLateSet)
 		return
 	}
 	l.gotHave = true

@@ -219,3 +219,27 @@ func (r *roster) nobodyLeft() bool {
 	d := &r.dialing
 	return d.sourcesKnown && !d.sourcesLeft && len(r.contacts) == 0 && d.underWay == 0 && d.hopeless()
 }
+
+// heard takes an event that concerns nothing but the addresses. A Tick is none of those either: what is due
+// is done after any event.
+func (r *roster) heard(ev Event) {
+	switch ev.Op {
+	case DialFailed:
+		r.dialFailed(ev.Addr, ev.Local)
+	case Found:
+		r.found(ev.Addrs, ev.Source)
+	case Sources:
+		r.dialing.sourcesLeft = ev.OK
+		r.dialing.sourcesKnown = true
+	}
+}
+
+// refuse answers an event after the end: nothing is wanted any more.
+func (r *roster) refuse(ev Event) {
+	switch ev.Op {
+	case BlockIn:
+		r.emit(Effect{Op: Release})
+	case Joined:
+		r.emit(Effect{Op: Drop, Link: ev.Link, Err: errEnded})
+	}
+}
