@@ -142,7 +142,7 @@ func BenchmarkLoop(b *testing.B) {
 func (d *node) byHand() (busy time.Duration) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.s.ctx = ctx
-	d.s.core = core.New(time.Now(), d.s.content.Core)
+	d.s.phase = core.New(time.Now(), d.s.content.Core)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for d.s.running() {

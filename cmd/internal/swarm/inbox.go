@@ -22,12 +22,14 @@ type Inbox struct {
 
 // A message is one of these; the others are nil. Whoever receives it owns what it refers to.
 type message struct {
-	batch  *peer.Batch
-	store  *storage.Event // from storeEvents
-	opened *opened
-	ask    chan<- core.Snapshot // of one slot
-	event  *core.Event
-	bug    *PanicError
+	batch   *peer.Batch
+	store   *storage.Event // from storeEvents
+	opened  *opened
+	ask     chan<- core.Snapshot // of one slot
+	event   *core.Event
+	checked *checkedCopy
+	content *Content
+	bug     *PanicError
 
 	taken chan struct{} // with batch: closed when it has been handled; may be nil
 }
@@ -126,6 +128,11 @@ func (in *Inbox) Storage(ev storage.Event) {
 // Found takes addresses that a source gave. They stay as they are from then on.
 func (in *Inbox) Found(addrs []netip.AddrPort, src core.Source) {
 	in.post(message{event: &core.Event{Op: core.Found, Addrs: addrs, Source: src}})
+}
+
+// Proceed brings the content of a swarm that has resolved its metadata. It may be called once.
+func (in *Inbox) Proceed(c Content) {
+	in.post(message{content: &c})
 }
 
 // Sources takes the news whether any source of addresses still hopes to find some.

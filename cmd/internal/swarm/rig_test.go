@@ -42,6 +42,7 @@ type torrent struct {
 	layout piece.Layout
 	data   []byte
 	sums   []byte
+	info   []byte // stands for the info dictionary; nobody here looks into it
 	hash   [20]byte
 }
 
@@ -51,7 +52,8 @@ func newTorrent(t testing.TB, total, pieceLength int) *torrent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &torrent{layout: layout, data: make([]byte, total), hash: [20]byte{1, 2, 3}}
+	o := &torrent{layout: layout, data: make([]byte, total), info: make([]byte, 40_000)}
+	o.hash = sha1.Sum(o.info)
 	rng := rand.NewChaCha8([32]byte{})
 	rng.Read(o.data)
 	for p := range layout.Pieces() {
@@ -89,6 +91,7 @@ type node struct {
 	store   func(*storage.Config) // changes that of the storage
 	wrap    func(net.Conn) net.Conn
 	silence bool // it does not listen
+	magnet  bool // it knows the info-hash alone
 
 	dir     string
 	s       *Swarm
@@ -136,8 +139,9 @@ func (d *node) open() *node {
 		Peering: core.Peering{
 			PeerID: [20]byte{'-', 'T', 'T', 19: byte(d.n)},
 			Rand:   rand.New(rand.NewPCG(1, uint64(d.n))),
-			Ext:    wire.ExtHandshake{Reqq: core.MaxQueue},
+			Ext:    wire.ExtHandshake{Reqq: core.MaxQueue, M: wire.ExtIDs{UtMetadata: 1}},
 		},
+		Info: d.o.info,
 	}}
 	if d.core != nil {
 		d.core(&content.Core)
@@ -145,7 +149,17 @@ func (d *node) open() *node {
 	if d.config != nil {
 		d.config(&cfg)
 	}
-	d.s = New(in, cfg, content)
+	if !d.magnet {
+		d.s = New(in, cfg, content)
+		return d
+	}
+	cfg.Resolved = func(info []byte) {
+		if !bytes.Equal(info, d.o.info) {
+			d.t.Errorf("resolved to %d other bytes", len(info))
+		}
+		d.wg.Go(func() { in.Proceed(content) }) // which may block, as the loop must not
+	}
+	d.s = NewFetch(in, cfg, core.FetchConfig{Peering: content.Core.Peering})
 	return d
 }
 

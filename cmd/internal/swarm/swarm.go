@@ -1,7 +1,10 @@
 // Package swarm runs the core of one torrent: it owns the connections, hands blocks to the
 // storage, keeps the one timer, and does what the core decides.
 //
-// One goroutine, the loop, owns the [core.Core] and the map of links; no lock guards them. All
+// A swarm that knows no more than an info-hash begins with the phase that fetches the metadata
+// ([NewFetch]), tells whoever waits for it, and goes on with the content that [Inbox.Proceed] brings.
+//
+// One goroutine, the loop, owns the phase, which is a [core.Fetch] or a [core.Core], and the map of links; no lock guards them. All
 // others reach it through the [Inbox]: the readers and writers of the connections, the storage, the
 // dialers and the sources of addresses. They may block there, which is the back-pressure that in the
 // end shuts a sender's TCP window; the loop itself blocks on nobody. A peer whose outbox is full is
@@ -46,6 +49,10 @@ type Config struct {
 
 	Log *slog.Logger // nil means discard
 
+	// Resolved is called on the loop with the info dictionary that hashes to InfoHash; it must not block. A
+	// swarm that has its content from the start does not call it.
+	Resolved func(info []byte)
+
 	// Completed is called on the loop when all is verified and seeding goes on; it must not
 	// block. Nil means nobody wants to know.
 	Completed func()
@@ -71,14 +78,17 @@ type Swarm struct {
 	id  [20]byte // our peer id
 	in  *Inbox
 	log *slog.Logger
-	wg  sync.WaitGroup // dials, and connections until their last batch
+	wg  sync.WaitGroup // dials, checks, and connections until their last batch
 
 	blocks, small, slabs *pool.Pool
 
 	// ---- owned by the loop ----
 	ctx     context.Context // of the dials; ends with the loop
 	content Content
-	core    *core.Core
+	fetch   *core.FetchConfig // of a swarm that begins without content
+	phase   phase
+	info    []byte           // the copy of the metadata that was found good last
+	early   []*storage.Event // of a store that is being opened: it is not ours yet
 	links   map[core.LinkID]*link
 	dirty   []*link // have something to flush
 	held    []*link // have reads that wait for a buffer
@@ -89,13 +99,33 @@ type Swarm struct {
 	err     error // the first one
 }
 
+// A phase is who decides: a [core.Fetch], then a [core.Core].
+type phase interface {
+	Handle(time.Time, core.Event) []core.Effect
+	Next() time.Time
+	Snapshot(time.Time) core.Snapshot
+}
+
 // New returns a swarm that listens to in, which serves no other.
 func New(in *Inbox, cfg Config, content Content) *Swarm {
+	s := newSwarm(in, cfg, content.Core.PeerID)
+	s.content = content
+	return s
+}
+
+// NewFetch returns a swarm without content yet: it fetches the metadata first.
+func NewFetch(in *Inbox, cfg Config, fetch core.FetchConfig) *Swarm {
+	s := newSwarm(in, cfg, fetch.PeerID)
+	s.fetch = &fetch
+	return s
+}
+
+func newSwarm(in *Inbox, cfg Config, id [20]byte) *Swarm {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Swarm{
-		cfg: cfg, id: content.Core.PeerID, in: in, log: cfg.Log, content: content,
+		cfg: cfg, id: id, in: in, log: cfg.Log,
 		links:  make(map[core.LinkID]*link),
 		blocks: pool.New(blockSize, downloadBuffers),
 		small:  pool.New(blockSize, core.ReadCredit/blockSize),
@@ -113,8 +143,8 @@ func (e *PanicError) Error() string { return fmt.Sprintf("bug: %v", e.Value) }
 
 var errStopped = errors.New("stopped")
 
-// Run runs the swarm, once, until the core is done, the storage fails or ctx ends. It returns how
-// the core ended, or the first error, which is ctx's cause where that ended it, and a *[PanicError]
+// Run runs the swarm, once, until the phase is done, the storage fails or ctx ends. It returns how
+// it ended, or the first error, which is ctx's cause where that ended it, and a *[PanicError]
 // after a bug. All connections are closed and all goroutines gone when it returns; the storage is
 // left open, and may hold blocks until it is closed.
 func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
@@ -122,8 +152,11 @@ func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 	s.ctx = inner
 	s.guard(func() { s.loop(ctx) })
 	var last core.Snapshot
-	s.guard(func() { last = s.core.Snapshot(time.Now()) })
+	s.guard(func() { last = s.phase.Snapshot(time.Now()) })
 	s.releaseBlock() // a panic may have left it
+	for _, ev := range s.early {
+		recycle(ev)
+	}
 	cancel()
 	s.in.close(last)
 	for _, l := range s.links {
@@ -155,7 +188,11 @@ func (s *Swarm) running() bool { return s.outcome == core.Running && s.err == ni
 
 // loop is the one goroutine that owns the core.
 func (s *Swarm) loop(ctx context.Context) {
-	s.core = core.New(time.Now(), s.content.Core)
+	if s.fetch != nil {
+		s.phase = core.NewFetch(time.Now(), *s.fetch)
+	} else {
+		s.phase = core.New(time.Now(), s.content.Core)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var armed time.Time
@@ -171,7 +208,7 @@ func (s *Swarm) loop(ctx context.Context) {
 			s.fail(context.Cause(ctx))
 			return
 		}
-		if next := s.core.Next(); !next.Equal(armed) {
+		if next := s.phase.Next(); !next.Equal(armed) {
 			armed = next
 			if next.IsZero() {
 				timer.Stop()
@@ -215,7 +252,11 @@ func (s *Swarm) take(now time.Time, m message) {
 	case m.opened != nil:
 		s.join(now, m.opened)
 	case m.ask != nil:
-		m.ask <- s.core.Snapshot(now)
+		m.ask <- s.phase.Snapshot(now)
+	case m.checked != nil:
+		s.checked(now, m.checked)
+	case m.content != nil:
+		s.proceed(now, *m.content)
 	case m.bug != nil:
 		s.fail(m.bug)
 	case m.event != nil:
@@ -228,6 +269,10 @@ func (s *Swarm) take(now time.Time, m message) {
 
 // stored handles an event of the storage.
 func (s *Swarm) stored(now time.Time, ev *storage.Event) {
+	if s.content.Store == nil {
+		s.early = append(s.early, ev)
+		return
+	}
 	switch ev.Op {
 	case storage.Verified, storage.Failed:
 		s.handle(now, core.Event{Op: core.Verified, Piece: ev.Piece, OK: ev.Op == storage.Verified, Sums: ev.Sums})
@@ -245,7 +290,10 @@ func (s *Swarm) stored(now time.Time, ev *storage.Event) {
 
 // handle tells the core and does what it decides.
 func (s *Swarm) handle(now time.Time, ev core.Event) {
-	effects := s.core.Handle(now, ev)
+	s.doAll(s.phase.Handle(now, ev))
+}
+
+func (s *Swarm) doAll(effects []core.Effect) {
 	for i := range effects {
 		s.do(&effects[i])
 	}
@@ -276,6 +324,11 @@ func (s *Swarm) do(e *core.Effect) {
 		s.drop(e.Link, e.Err)
 	case core.Done:
 		s.outcome = e.Outcome
+	case core.Check:
+		s.check(e.Number, e.Parts)
+	case core.Resolved:
+		s.cfg.Resolved(s.info)
+		s.info = nil
 	case core.Completed:
 		if s.cfg.Completed != nil {
 			s.cfg.Completed()
