@@ -68,6 +68,7 @@ func (p *parser) files(list bencode.Value) (total int64, err error) {
 			return 0, invalid("file %d: a symbolic link with content", number)
 		case a.link:
 			p.warn("a symbolic link in the torrent is not created: %s", quote(display(e)))
+			p.links = append(p.links, number-1)
 			continue
 		default:
 			var given string

@@ -14,7 +14,7 @@ import (
 // can be used (BEP 12: "the client will ignore the "announce" key and only use the URLs in
 // "announce-list""). A URL that stands there twice counts once.
 func (p *parser) trackers(announce, list bencode.Value) [][]string {
-	c := collector{most: MaxTrackers, schemes: []string{"http", "https", "udp"}, seen: map[string]bool{}}
+	c := newCollector(MaxTrackers, "http", "https", "udp")
 	var tiers [][]string
 	for tier := range list.List() {
 		c.start()
@@ -48,7 +48,7 @@ func (p *parser) trackers(announce, list bencode.Value) [][]string {
 
 // urls returns the http and https URLs of a string or list of strings, each once.
 func urls(v bencode.Value, most int) []string {
-	c := collector{most: most, schemes: []string{"http", "https"}, seen: map[string]bool{}}
+	c := newCollector(most, "http", "https")
 	c.add(v)
 	for v := range v.List() {
 		if c.full() {
@@ -68,16 +68,26 @@ type collector struct {
 	from    int // of the current tier
 }
 
+func newCollector(most int, schemes ...string) collector {
+	return collector{most: most, schemes: schemes, seen: map[string]bool{}}
+}
+
 func (c *collector) start()          { c.from = len(c.urls) }
 func (c *collector) full() bool      { return len(c.urls) >= c.most }
 func (c *collector) found() []string { return c.urls[c.from:len(c.urls):len(c.urls)] }
 
 func (c *collector) add(v bencode.Value) {
-	raw, ok := v.Bytes()
-	if !ok || len(raw) == 0 || len(raw) > maxURL {
+	if raw, ok := v.Bytes(); ok && len(raw) <= maxURL {
+		c.take(string(raw))
+	}
+}
+
+// take keeps s if it is usable, new, and within the limits, written as it will be asked for.
+func (c *collector) take(s string) {
+	if len(s) > maxURL || c.full() {
 		return
 	}
-	if u, ok := usableURL(string(raw), c.schemes); ok && !c.seen[u] {
+	if u, ok := usableURL(s, c.schemes); ok && len(u) <= maxURL && !c.seen[u] {
 		c.seen[u] = true
 		c.urls = append(c.urls, u)
 	}
@@ -139,27 +149,37 @@ func nodes(v bencode.Value) []string {
 		for e := range pair.List() {
 			switch n++; n {
 			case 1:
-				if b, ok := e.Bytes(); ok && len(b) <= 253 { // the longest name there is
+				if b, ok := e.Bytes(); ok && len(b) <= maxHost {
 					host = string(b)
 				}
 			case 2:
 				port, _ = e.Int()
 			}
 		}
-		if n == 2 && usableHost(host) && port > 0 && port < 1<<16 {
-			if strings.Contains(host, ":") {
-				host = "[" + host + "]"
-			}
-			found = append(found, host+":"+strconv.FormatInt(port, 10))
+		if address, ok := hostPort(host, port); ok && n == 2 {
+			found = append(found, address)
 		}
 	}
 	return found
 }
 
-// usableHost reports whether s is an address or can be a host name.
+// hostPort joins a host and a port, an IPv6 address within brackets. ok reports whether that can be
+// connected to, as far as its form tells.
+func hostPort(host string, port int64) (address string, ok bool) {
+	if len(host) > maxHost || !usableHost(host) || port < 1 || port > 65535 {
+		return "", false
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.FormatInt(port, 10), true
+}
+
+// usableHost reports whether s is an address or can be a host name. An address has no zone, which is a
+// name on one machine and may be any text.
 func usableHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return ip.Zone() == ""
 	}
 	for i := range len(s) {
 		c := s[i]
@@ -170,23 +190,3 @@ func usableHost(s string) bool {
 	}
 	return s != ""
 }
-
-// Magnet returns the magnet link of t (BEP 9): its info-hashes, name and trackers.
-func (t *Torrent) Magnet() string {
-	var b strings.Builder
-	b.WriteString("magnet:?xt=urn:btih:" + hex.EncodeToString(t.InfoHash[:]))
-	if t.InfoHashV2 != [32]byte{} {
-		// The multihash of a SHA-256 sum: code 0x12, length 0x20.
-		b.WriteString("&xt=urn:btmh:1220" + hex.EncodeToString(t.InfoHashV2[:]))
-	}
-	b.WriteString("&dn=" + escape(t.Name))
-	for _, tier := range t.Trackers {
-		for _, u := range tier {
-			b.WriteString("&tr=" + escape(u))
-		}
-	}
-	return b.String()
-}
-
-// escape is url.QueryEscape with blanks as %20: many clients leave a plus as it is.
-func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -125,7 +125,7 @@ func TestNodes(t *testing.T) {
 	tor := parseOK(t, single(func(top, _ dict) {
 		top["nodes"] = []any{node("127.0.0.1", 6881), node("router.test", 1), node("2001:db8::1", 65535), node("::ffff:1.2.3.4", 2),
 			node("a", 0), node("a", 65536), node("a", -1), node("", 1), node("a/b", 1), node("a:b", 1), node("a\r\n", 1),
-			node("a b", 1), node("é", 1), node(1, 2), node("a"), node("a", 1, 2), node(strings.Repeat("a", 254), 1), "a:1", 5}
+			node("a b", 1), node("fe80::1%\r\n", 1), node("é", 1), node(1, 2), node("a"), node("a", 1, 2), node(strings.Repeat("a", 254), 1), "a:1", 5}
 	}))
 	if got, want := fmt.Sprint(tor.Nodes), "[127.0.0.1:6881 router.test:1 [2001:db8::1]:65535 [::ffff:1.2.3.4]:2]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -158,26 +158,5 @@ func TestManyURLs(t *testing.T) {
 	long := parseOK(t, single(func(top, _ dict) { top["announce"] = "http://a/" + strings.Repeat("x", 1<<20) }))
 	if len(long.Trackers) != 0 {
 		t.Error("a URL of 1 MiB was kept")
-	}
-}
-
-func TestMagnet(t *testing.T) {
-	tor := Torrent{Name: "a b&c+é\r\n", InfoHash: [20]byte{0xab, 19: 0x01}, Trackers: [][]string{{"http://a/?x=1&y=2"}, {"udp://b:1"}}}
-	want := "magnet:?xt=urn:btih:ab00000000000000000000000000000000000001&dn=a%20b%26c%2B%C3%A9%0D%0A" +
-		"&tr=http%3A%2F%2Fa%2F%3Fx%3D1%26y%3D2&tr=udp%3A%2F%2Fb%3A1"
-	if got := tor.Magnet(); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-	tor.InfoHashV2[31] = 0xcd
-	u, err := url.Parse(tor.Magnet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	if got := fmt.Sprint(q["xt"]); got != "[urn:btih:ab00000000000000000000000000000000000001 urn:btmh:1220"+strings.Repeat("0", 62)+"cd]" {
-		t.Error(got)
-	}
-	if q.Get("dn") != tor.Name || fmt.Sprint(q["tr"]) != "[http://a/?x=1&y=2 udp://b:1]" {
-		t.Errorf("name %q, trackers %q", q.Get("dn"), q["tr"])
 	}
 }

@@ -1,10 +1,12 @@
-// Package metainfo turns .torrent files into validated values and makes new ones.
+// Package metainfo turns .torrent files and magnet links into validated values and makes new ones.
 //
 // A [Torrent] that [Parse] returns can be trusted as far as its own words go: lengths add up,
 // the number of sums fits, and every [File] has a path that is safe to create below a folder
 // (see [File]). What cannot be used is refused with the reason; what does no harm (a tracker
 // with an unknown scheme, a comment that is a list) is left out. Text that comes from the
 // torrent remains untrusted: print it through [Printable].
+//
+// A [Magnet] names a torrent and where it may be had; [ParseMagnet] trusts it no further.
 //
 // Version 1 (BEP 3) is read whole, with BEP 5, 12, 17, 19, 27 and 47. Of a hybrid (BEP 52)
 // the version 1 half is used and the other checked against it; a torrent that has the version
@@ -32,6 +34,7 @@ const (
 	MaxWebSeeds   = 100      // kept of url-list and of httpseeds each
 	MaxNodes      = 100      // kept of nodes
 	maxURL        = 4096     // bytes
+	maxHost       = 253      // bytes of a host name: the longest there is (RFC 1035)
 	maxText       = 64 << 10 // of a comment and the like, bytes; what follows is cut off
 	maxDepth      = 100      // parts of a path
 	maxPath       = 3840     // bytes of a path; PATH_MAX is 4,096 on Linux and a folder comes before it
@@ -96,6 +99,7 @@ type Torrent struct {
 	Info   []byte // the raw info dictionary; aliases the input of Parse
 
 	originals []original // of the files that have another path in the torrent, in their order
+	links     []int      // numbers, from 0 in the torrent's list, of the symbolic links left out of Files
 
 	Private      bool // peers come from the trackers only (BEP 27)
 	Source       string

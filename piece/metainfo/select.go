@@ -81,12 +81,7 @@ func matcher(item string) (func(n int, path string) bool, error) {
 	if item == "" {
 		return nil, &UsageError{item, "an empty item in the list of files"}
 	}
-	first, last, ranged := strings.Cut(item, "-")
-	if digits(first) && (!ranged || digits(last)) {
-		if !ranged {
-			last = first
-		}
-		low, high := number(first), number(last)
+	if low, high, ok := span(item); ok {
 		if low == 0 || high < low {
 			return nil, &UsageError{item, "not a range of files: they are numbered from 1"}
 		}
@@ -101,6 +96,18 @@ func matcher(item string) (func(n int, path string) bool, error) {
 			doublestar.MatchUnvalidated(item, full) ||
 			below != "" && doublestar.MatchUnvalidated(item, below)
 	}, nil
+}
+
+// span reads a number or a range like "3-5". It may run backwards.
+func span(item string) (low, high int, ok bool) {
+	first, last, ranged := strings.Cut(item, "-")
+	if !ranged {
+		last = first
+	}
+	if !digits(first) || !digits(last) {
+		return 0, 0, false
+	}
+	return number(first), number(last), true
 }
 
 func digits(s string) bool {
