@@ -71,27 +71,12 @@ func (s Spec) Build(sums []byte) ([]byte, error) {
 	if err := s.check(sums); err != nil {
 		return nil, err
 	}
-	out := append(make([]byte, 0, len(sums)+100*len(s.Files)+1024), 'd')
-	if tiers := s.Trackers; len(tiers) > 0 {
-		out = bencode.AppendString(bencode.AppendString(out, "announce"), tiers[0][0])
-		if len(tiers) > 1 || len(tiers[0]) > 1 {
-			out = bencode.Append(bencode.AppendString(out, "announce-list"), tiers)
-		}
+	w := wrapping{
+		trackers: s.Trackers, webSeeds: s.WebSeeds,
+		comment: s.Comment, createdBy: s.CreatedBy, creationDate: s.CreationDate,
 	}
-	out = optional(out, "comment", s.Comment)
-	out = optional(out, "created by", s.CreatedBy)
-	if s.CreationDate != 0 {
-		out = bencode.AppendInt(bencode.AppendString(out, "creation date"), s.CreationDate)
-	}
-	out = s.appendInfo(bencode.AppendString(out, "info"), sums)
-	switch len(s.WebSeeds) {
-	case 0:
-	case 1: // not every client reads a list
-		out = optional(out, "url-list", s.WebSeeds[0])
-	default:
-		out = bencode.Append(bencode.AppendString(out, "url-list"), s.WebSeeds)
-	}
-	if out = append(out, 'e'); len(out) > MaxSize {
+	out := w.begin(make([]byte, 0, len(sums)+100*len(s.Files)+1024))
+	if out = w.end(s.appendInfo(out, sums)); len(out) > MaxSize {
 		return nil, &UsageError{s.Name, "the torrent would be too large; a larger piece length makes it smaller"}
 	}
 	return out, nil
@@ -134,14 +119,6 @@ func (s Spec) appendFile(out []byte, f File) []byte {
 		out = bencode.AppendString(out, part)
 	}
 	return append(out, "ee"...)
-}
-
-// optional appends a key and its string, or nothing when that is empty.
-func optional(out []byte, key, s string) []byte {
-	if s == "" {
-		return out
-	}
-	return bencode.AppendString(bencode.AppendString(out, key), s)
 }
 
 // single reports whether the torrent is one file and not a folder.

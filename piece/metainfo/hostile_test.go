@@ -270,5 +270,6 @@ func FuzzParse(f *testing.F) {
 		if v, err := bencode.DecodeTolerant(tor.Info, bencode.Limits{}); err != nil || v.Kind() != bencode.Dict {
 			t.Errorf("Info is no dictionary: %v", err)
 		}
+		checkWrapping(t, tor)
 	})
 }

@@ -96,7 +96,9 @@ type Torrent struct {
 	Layout piece.Layout
 	Pieces []byte // SHA-1 sums, 20 bytes a piece; aliases the input of Parse
 	Files  []File // in the order of the stream, padding included; at least one is not
-	Info   []byte // the raw info dictionary; aliases the input of Parse
+	// Info is the raw info dictionary, which InfoHash is over: the metadata that peers ask for (BEP 9),
+	// to be sent from here. It aliases the input of Parse, as Pieces does, and so takes no memory of its own.
+	Info []byte
 
 	originals []original // of the files that have another path in the torrent, in their order
 	links     []int      // numbers, from 0 in the torrent's list, of the symbolic links left out of Files
@@ -154,6 +156,7 @@ type parser struct {
 	rules
 	warnings
 	given []byte // the name as the torrent gives it, whole
+	bare  bool   // there is no file around the info dictionary
 }
 
 func parse(in []byte, r rules) (*Torrent, error) {

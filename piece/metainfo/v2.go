@@ -43,7 +43,7 @@ func (h *halves) check(in inner) error {
 			h.known[[32]byte(root)] = b
 		}
 	}
-	if h.layers.Kind() == bencode.Invalid {
+	if h.layers.Kind() == bencode.Invalid && !h.bare {
 		h.warn("the piece layers are missing, so the v2 half is of no use; the v1 half is used")
 	}
 	if err := h.folder(in.tree, nil); err != nil {
