@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -30,16 +29,28 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	if !o.List {
 		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	}
-	t, err := loadWithin(ctx, s, log, o, started)
+	k, err := find(ctx, s, d, log, o.Network, o.Source, search{dir: orHere(o.Dir), web: true, maxTime: o.MaxTime}, started)
 	if err != nil {
 		return err
 	}
+	defer k.leave()
+	if o.SaveTorrent != "" {
+		if err := saveTorrent(o.SaveTorrent, k.t); err != nil {
+			return err
+		}
+		if o.MetadataOnly {
+			d.Emit(metadataOf(k.t))
+			return d.tellPath(o.JSON, ui.Complete{Path: o.SaveTorrent, Seconds: time.Since(started).Seconds()})
+		}
+	}
+	t := k.t
 	if o.Output != "" {
 		if t, err = t.WithRoot(o.Output); err != nil {
 			return &Error{Class: ClassUsage, What: "--output", Err: err}
 		}
 	}
-	wanted, err := choose(t, o.Select, o.Exclude)
+	k.t = t
+	wanted, err := choose(k, o.Select, o.Exclude)
 	if err != nil {
 		return err
 	}
@@ -47,23 +58,12 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 		return list(d, t, wanted, o.JSON)
 	}
 	d.Emit(metadataOf(t))
-	x, err := newTransfer(t, o.Network, log, started)
+	x, err := newTransfer(k, o.Network, log, started)
 	if err != nil {
 		return err
 	}
-	g := &getting{transfer: x, o: o, d: d, path: filepath.Join(o.Dir, filepath.FromSlash(t.Root))}
+	g := &getting{transfer: x, k: k, o: o, d: d, path: filepath.Join(o.Dir, filepath.FromSlash(t.Root))}
 	return g.shown(ctx, wanted)
-}
-
-// loadWithin reads the torrent, in the time that --max-time allows.
-func loadWithin(ctx context.Context, s Streams, log *slog.Logger, o GetOptions, started time.Time) (*metainfo.Torrent, error) {
-	ctx, cancel := limited(ctx, started, o.MaxTime, "still reading the torrent")
-	defer cancel()
-	t, err := load(ctx, s, log, o.policy(), o.Source)
-	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok && err != nil {
-		return nil, e
-	}
-	return t, err
 }
 
 // limited returns a context that ends maxTime after started, 0 meaning never, because of an error that
@@ -80,6 +80,7 @@ func limited(ctx context.Context, started time.Time, maxTime time.Duration, doin
 // A getting is one run of `get` after its torrent is known.
 type getting struct {
 	*transfer
+	k    *known
 	o    GetOptions
 	d    *display
 	path string
@@ -111,6 +112,9 @@ func (g *getting) download(ctx context.Context, wanted []bool) error {
 	}
 	if err := g.open(ctx, cfg, g.o.MaxTime); err != nil {
 		return err
+	}
+	if g.k.magnet != nil && !g.store.Complete() {
+		saveMetadata(g.log, orHere(g.o.Dir), g.hash, g.t.Info)
 	}
 	if g.store.Complete() && g.o.SeedUntil == (SeedUntil{}) {
 		return closeStore(ctx, g.store)
@@ -154,27 +158,58 @@ func (g *getting) tell() error {
 
 func (g *getting) tellOnce() {
 	g.once.Do(func() {
-		if g.o.JSON {
-			e := ui.Complete{Path: g.path, Seconds: time.Since(g.started).Seconds()}
-			if g.running.Load() {
-				s := g.inbox.Snapshot()
-				e.Downloaded, e.Uploaded, e.Wasted = s.Received, s.Uploaded, s.Wasted
-			}
-			g.told = resultError(g.d.Emit(e))
-			return
+		if g.k.magnet != nil {
+			forgetMetadata(g.log, orHere(g.o.Dir), g.hash)
 		}
-		path := g.path
-		if strings.HasPrefix(path, "-") { // the next command would take it for an option
-			path = "." + string(filepath.Separator) + path
+		e := ui.Complete{Path: g.path, Seconds: time.Since(g.started).Seconds()}
+		if g.running.Load() {
+			s := g.inbox.Snapshot()
+			e.Downloaded, e.Uploaded, e.Wasted = s.Received, s.Uploaded, s.Wasted
 		}
-		g.told = g.d.result([]byte(path + "\n"))
+		g.told = g.d.tellPath(g.o.JSON, e)
 	})
 }
 
-// choose returns which files are wanted, nil for all.
-func choose(t *metainfo.Torrent, sel, exclude string) ([]bool, error) {
+// tellPath tells the result: the event as JSON, or its path alone.
+func (d *display) tellPath(asJSON bool, e ui.Complete) error {
+	if asJSON {
+		return resultError(d.Emit(e))
+	}
+	path := e.Path
+	if strings.HasPrefix(path, "-") { // the next command would take it for an option
+		path = "." + string(filepath.Separator) + path
+	}
+	return d.result([]byte(path + "\n"))
+}
+
+// orHere is dir, or the current folder if none is given.
+func orHere(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir
+}
+
+// saveTorrent writes a .torrent, whole or not at all.
+func saveTorrent(path string, t *metainfo.Torrent) error {
+	if err := writeWhole(path, t.AppendTorrent(nil)); err != nil {
+		return failed(ClassDisk, err, "cannot write %s", printable(path))
+	}
+	return nil
+}
+
+// choose returns which files are wanted, nil for all. A magnet link's own choice holds unless the user makes one.
+func choose(k *known, sel, exclude string) ([]bool, error) {
+	t := k.t
 	if sel == "" && exclude == "" {
-		return nil, nil
+		if k.magnet == nil {
+			return nil, nil
+		}
+		wanted, err := k.magnet.Selected(t)
+		if err != nil {
+			return nil, &Error{Class: ClassBadInput, Err: errors.New(strings.TrimPrefix(err.Error(), "metainfo: ")), Hint: "--select chooses instead"}
+		}
+		return wanted, nil
 	}
 	wanted := make([]bool, len(t.Files))
 	for i := range wanted {

@@ -20,7 +20,8 @@ import (
 
 // InfoOptions are what `info` can be told.
 type InfoOptions struct {
-	Source string // path, "-", or http(s) URL of a .torrent
+	Source string // path, "-", http(s) URL of a .torrent, magnet link or info-hash
+	Network
 	Shown
 }
 
@@ -31,10 +32,12 @@ func Info(ctx context.Context, s Streams, o InfoOptions) error {
 		return err
 	}
 	defer closeLog()
-	t, err := load(ctx, s, log, sockets.Policy{}, o.Source)
+	k, err := find(ctx, s, d, log, o.Network, o.Source, search{}, time.Now())
 	if err != nil {
 		return err
 	}
+	k.leave()
+	t := k.t
 	if o.JSON {
 		return d.result(ui.JSON(describe(t)))
 	}

@@ -26,7 +26,9 @@ type Network struct {
 	MaxPeers     int           // connections, at most
 	Trackers     []string      // more announce URLs, each a tier of its own
 	NoTrackers   bool          // not even the torrent's
-	Peers        []string      // HOST:PORT to connect to
+	// MetadataTimeout is how long the metadata of a magnet link is looked for; 0 means for ever.
+	MetadataTimeout time.Duration
+	Peers           []string // HOST:PORT to connect to
 }
 
 // policy is what n says about sockets, all of them.
@@ -43,7 +45,7 @@ type SeedUntil struct {
 
 // GetOptions are what `get` can be told.
 type GetOptions struct {
-	Source     string // path, "-", or http(s) URL of a .torrent
+	Source     string // path, "-", http(s) URL of a .torrent, magnet link or info-hash
 	Dir        string // target folder; "" means the current one
 	Output     string // new name of the file or root folder; "" keeps the torrent's
 	Select     string // files to download, as metainfo.Select reads it; "" means all
@@ -51,6 +53,9 @@ type GetOptions struct {
 	List       bool   // list the files and end
 	Overwrite  bool   // adopt files in the way
 	Sequential bool   // pieces in order
+
+	SaveTorrent  string // where to keep the .torrent; "" means nowhere
+	MetadataOnly bool   // end then
 
 	MaxTime      time.Duration // give up; 0 means never
 	StallTimeout time.Duration // give up when no content byte came for so long; 0 means never

@@ -36,11 +36,12 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 		return &Error{Class: ClassUsage, Err: err}
 	}
 	d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
-	t, cfg, err := seedable(ctx, s, d, log, o)
+	k, cfg, err := seedable(ctx, s, d, log, o, started)
 	if err != nil {
 		return err
 	}
-	x, err := newTransfer(t, o.Network, log, started)
+	defer k.leave()
+	x, err := newTransfer(k, o.Network, log, started)
 	if err != nil {
 		return err
 	}
@@ -63,20 +64,24 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 }
 
 // seedable returns the torrent that source is or is made into, and where its content is.
-func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o SeedOptions) (*metainfo.Torrent, storage.Config, error) {
+func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o SeedOptions, started time.Time) (*known, storage.Config, error) {
 	if kindOf(o.Source) == pathSource && !isTorrentFile(o.Source) {
-		return torrentOf(ctx, d, log, o)
+		t, cfg, err := torrentOf(ctx, d, log, o)
+		return &known{t: t}, cfg, err
 	}
-	t, err := load(ctx, s, log, o.policy(), o.Source)
+	k, err := find(ctx, s, d, log, o.Network, o.Source, search{dir: orHere(o.Dir), web: true}, started)
 	if err != nil {
 		return nil, storage.Config{}, err
 	}
 	if o.Output != "" {
-		if t, err = t.WithRoot(o.Output); err != nil {
+		t, err := k.t.WithRoot(o.Output)
+		if err != nil {
+			k.leave()
 			return nil, storage.Config{}, &Error{Class: ClassUsage, What: "--output", Err: err}
 		}
+		k.t = t
 	}
-	return t, readConfig(t, o.Dir), nil
+	return k, readConfig(k.t, o.Dir), nil
 }
 
 // isTorrentFile tells a .torrent from content to make one of: by its name, or by how it begins. What

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,9 +34,12 @@ type session struct {
 	inbox    *swarm.Inbox
 	client   *tracker.Client
 	trackers *discover.Trackers
-	static   *discover.Static
+	static   *discover.Static // the peers that the user named
+	invited  *discover.Static // the peers that a magnet link names; nil if none
 	tiers    [][]string
-	running  atomic.Bool // the swarm is
+	pages    atomic.Int32 // URLs where the .torrent may be had and that have not answered
+
+	whenComplete func() // what to do once all is there and seeding goes on; set before the swarm has content
 }
 
 // newSession sets up what does not touch the network yet. tiers are the trackers that the torrent names.
@@ -65,11 +67,41 @@ func newSession(hash [20]byte, tiers [][]string, n Network, log *slog.Logger, st
 	for _, url := range n.Trackers {
 		x.tiers = append(x.tiers, []string{url})
 	}
-	x.static = discover.NewStatic(discover.StaticConfig{
-		Peers: peers, Lookup: x.policy.Resolver().LookupNetIP, Allows: x.policy.Allows, Log: log,
-		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, core.SourceStatic) },
-	})
+	x.static = x.named(peers, core.SourceStatic)
 	return x, nil
+}
+
+// named is the source of peers with names.
+func (x *session) named(peers []discover.Peer, src core.Source) *discover.Static {
+	return discover.NewStatic(discover.StaticConfig{
+		Peers: peers, Lookup: x.policy.Resolver().LookupNetIP, Allows: x.policy.Allows, Log: x.log,
+		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, src) },
+	})
+}
+
+// invite adds the peers that a magnet link names, as far as they can be used.
+func (x *session) invite(names []string) {
+	var peers []discover.Peer
+	for _, s := range names {
+		p, err := discover.ParsePeer(s)
+		if err != nil {
+			x.log.Warn("peer of the magnet link left out", "error", err)
+			continue
+		}
+		peers = append(peers, p)
+	}
+	if len(peers) > 0 {
+		x.invited = x.named(peers, core.SourceMagnet)
+	}
+}
+
+// found lists the sources of addresses.
+func (x *session) found() []discover.Source {
+	all := []discover.Source{x.trackers, x.static}
+	if x.invited != nil {
+		all = append(all, x.invited)
+	}
+	return all
 }
 
 // warnOfLocal warns of the torrent's trackers that no stranger could reach: a torrent has no business on
@@ -100,6 +132,9 @@ func newRand() *rand.Rand {
 
 // listen opens the port for peers. Only a port that the user named must be had.
 func (x *session) listen() error {
+	if x.listener != nil {
+		return nil // since the metadata was looked for
+	}
 	l, err := sockets.Listen(x.policy, x.net.Ports)
 	switch {
 	case err == nil:
@@ -123,6 +158,9 @@ func (x *session) port() uint16 {
 	return x.listener.Port()
 }
 
+// extMetadata is the id under which we take messages of ut_metadata (BEP 10). Any would do.
+const extMetadata = 1
+
 // close closes what listen opened, for a session that does not begin.
 func (x *session) close() error {
 	if x.listener == nil {
@@ -135,18 +173,21 @@ func (x *session) close() error {
 func (x *session) peering() core.Peering {
 	return core.Peering{
 		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers,
-		Ext: wire.ExtHandshake{Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port()},
+		Ext: wire.ExtHandshake{
+			M:    wire.ExtIDs{UtMetadata: extMetadata},
+			Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port(),
+		},
 	}
 }
 
-// swarmConfig is how the swarm reaches its peers. completed is called as [swarm.Config] says.
-func (x *session) swarmConfig(completed func()) swarm.Config {
+// swarmConfig is how the swarm reaches its peers.
+func (x *session) swarmConfig() swarm.Config {
 	return swarm.Config{
 		InfoHash:  x.hash,
 		Dial:      x.policy.Dial,
 		Local:     func(err error) bool { return sockets.Exhausted(err) || sockets.Offline(err) },
 		Log:       x.log,
-		Completed: completed,
+		Completed: func() { x.whenComplete() },
 	}
 }
 
@@ -156,28 +197,6 @@ func (x *session) remaining(limit time.Duration) time.Duration {
 		return 0
 	}
 	return max(1, limit-time.Since(x.started))
-}
-
-// meet lets peers of sw be found and call, until ctx ends or leave is called: then the goodbyes begin. What
-// that returns waits for them.
-func (x *session) meet(ctx context.Context, sw *swarm.Swarm) (leave func() (left func())) {
-	x.makeTrackers()
-	ctx, end := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	if x.listener != nil {
-		wg.Go(func() { x.listener.Serve(ctx, x.handles.pending, sw.Accept) })
-	}
-	wg.Go(func() { x.trackers.Run(ctx) })
-	wg.Go(func() { x.static.Run(ctx) })
-	wg.Go(func() { x.hope(ctx) })
-	x.running.Store(true)
-	return func() func() {
-		end()
-		return func() {
-			wg.Wait()
-			x.client.Close()
-		}
-	}
 }
 
 // makeTrackers builds the source that announces.
@@ -222,7 +241,7 @@ func (x *session) hope(ctx context.Context) {
 	defer tick.Stop()
 	told, hope := false, false
 	for {
-		now := !discover.Exhausted(x.trackers, x.static) || x.offline()
+		now := !discover.Exhausted(x.found()...) || x.pages.Load() > 0 || x.offline()
 		if !told || now != hope {
 			told, hope = true, now
 			x.inbox.Sources(hope)

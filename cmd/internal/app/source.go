@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/base32"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"bittern/cmd/internal/sockets"
+	"bittern/piece/metainfo"
 )
 
 // Limits of reading a .torrent, wherever it comes from.
@@ -26,22 +25,16 @@ const (
 	maxRedirects = 5
 )
 
-// readSource returns the bytes of the .torrent that source names: a path, "-" for in, or an
+// readSource returns the bytes of the .torrent that source names, which is no magnet link: a path, "-" for in, or an
 // http(s) URL, which is fetched as policy allows. Its errors name the source and are of [ClassBadInput], or
 // of [ClassNetwork] when this machine does not have the address to fetch from.
 func readSource(ctx context.Context, policy sockets.Policy, source string, in io.Reader) ([]byte, error) {
 	switch kindOf(source) {
-	case magnetSource:
-		return nil, &Error{Class: ClassBadInput, What: "magnet links are not supported yet",
-			Hint: "give a .torrent file or its URL"}
-	case hashSource:
-		return nil, &Error{Class: ClassBadInput, What: "a bare info-hash is not supported yet",
-			Hint: "give a .torrent file or its URL; a file of that name as ./" + source}
 	case otherSource:
 		return nil, &Error{Class: ClassBadInput, What: "cannot fetch " + withoutSecrets(source),
 			Err: errors.New("only http and https URLs are understood")}
 	case urlSource:
-		data, err := fetch(ctx, policy, source)
+		data, err := fetch(ctx, policy, source, new(hopGuard))
 		if err != nil {
 			class := ClassBadInput
 			if _, gone := errors.AsType[*sockets.InterfaceError](err); gone {
@@ -87,7 +80,7 @@ func kindOf(source string) sourceKind {
 		return magnetSource
 	case ok && (scheme == "http" || scheme == "https"):
 		return urlSource
-	case isInfoHash(source):
+	case isInfoHash(source): // a file of that name is given as ./NAME, too
 		return hashSource
 	case strings.Contains(source, "://"):
 		return otherSource
@@ -95,17 +88,10 @@ func kindOf(source string) sourceKind {
 	return pathSource
 }
 
-// isInfoHash reports whether s is a bare SHA-1 in hexadecimal or base32 (BEP 9).
+// isInfoHash reports whether s is a bare info-hash.
 func isInfoHash(s string) bool {
-	switch len(s) {
-	case 40:
-		_, err := hex.DecodeString(s)
-		return err == nil
-	case 32:
-		_, err := base32.StdEncoding.DecodeString(strings.ToUpper(s))
-		return err == nil
-	}
-	return false
+	_, ok := metainfo.ParseInfoHash(s)
+	return ok
 }
 
 // interruptible returns what read does, or why ctx ended if that comes first: a terminal or a named
@@ -154,10 +140,9 @@ func readAll(r io.Reader) ([]byte, error) {
 
 // fetch gets a .torrent over HTTP(S). A redirect may not lead from the network to this machine or
 // its local network: a web site has no business there.
-func fetch(ctx context.Context, policy sockets.Policy, link string) ([]byte, error) {
+func fetch(ctx context.Context, policy sockets.Policy, link string, guard *hopGuard) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTime, fmt.Errorf("no complete answer within %v", fetchTime))
 	defer cancel()
-	var guard hopGuard
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -185,6 +170,8 @@ func fetch(ctx context.Context, policy sockets.Policy, link string) ([]byte, err
 
 // A hopGuard watches the hops of one fetch, which come one after another.
 type hopGuard struct {
+	onlyPublic bool // nothing on this machine or its network is to be asked
+
 	redirected bool // the hop at hand is not the first
 	public     bool // an earlier one was to a public address
 }
@@ -207,6 +194,9 @@ func (g *hopGuard) control(_, address string, _ syscall.RawConn) error {
 		return err
 	}
 	public := isPublic(to.Addr())
+	if g.onlyPublic && !public {
+		return fmt.Errorf("%s is on this machine or its network", to.Addr())
+	}
 	if g.redirected && g.public && !public {
 		return fmt.Errorf("redirected from a public address to %s", to.Addr())
 	}

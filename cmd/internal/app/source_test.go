@@ -68,8 +68,6 @@ func TestReadSource(t *testing.T) {
 		{"folder", filepath.Dir(path), nil, "a folder"},
 		{"nothing there", path + "x", nil, "no such file"},
 		{"escape codes in the name", "no\x1b[2Jsuch", nil, `no\x1b[2Jsuch`},
-		{"magnet", "magnet:?x", nil, "not supported yet"},
-		{"info-hash", strings.Repeat("0", 40), nil, "./0000"},
 		{"bad URL", "http://[", nil, "cannot fetch http://["},
 	} {
 		_, err := source(t, tt.source, tt.in)

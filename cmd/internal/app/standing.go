@@ -37,6 +37,26 @@ func (x *transfer) snapshot() ui.Snapshot {
 	return out
 }
 
+// sources says in a few words what looks for peers.
+func (x *session) sources() (parts []string) {
+	status := x.trackers.Status()
+	failed, last := 0, ""
+	for _, s := range status {
+		if s.Err != nil {
+			failed++
+			last = tracker.Label(s.URL) + ": " + s.Err.Error()
+		}
+	}
+	if len(status) > 0 {
+		part := plural(len(status), "tracker")
+		if failed > 0 {
+			part += printable(fmt.Sprintf(" (%d failed: %s)", failed, last))
+		}
+		parts = append(parts, part)
+	}
+	return parts
+}
+
 // whyNoPeers says in a few words why nobody is connected.
 func (x *session) whyNoPeers() string {
 	if n := x.inbox.Snapshot().Liars; n > 0 {

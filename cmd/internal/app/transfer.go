@@ -21,21 +21,29 @@ import (
 type transfer struct {
 	*session
 	t     *metainfo.Torrent
+	live  *meeting // of the session, once its swarm runs
 	store *storage.Store
 
 	plan     plan         // of the swarm
 	fetches  bool         // something was missing when it began
 	checking atomic.Int64 // bytes that open has checked; what is shown before the swarm runs
 	toCheck  atomic.Int64 // bytes that it has to look at
+	running  atomic.Bool  // the swarm has the content
 }
 
 // newTransfer sets up what does not touch the disk or the network yet.
-func newTransfer(t *metainfo.Torrent, n Network, log *slog.Logger, started time.Time) (*transfer, error) {
-	x, err := newSession(t.InfoHash, t.Trackers, n, log, started)
+func newTransfer(k *known, n Network, log *slog.Logger, started time.Time) (*transfer, error) {
+	if k.live != nil {
+		return &transfer{session: k.live.session, live: k.live, t: k.t}, nil
+	}
+	x, err := newSession(k.t.InfoHash, k.t.Trackers, n, log, started)
 	if err != nil {
 		return nil, err
 	}
-	return &transfer{session: x, t: t}, nil
+	if k.magnet != nil && !k.t.Private {
+		x.invite(k.magnet.Peers)
+	}
+	return &transfer{session: x, t: k.t}, nil
 }
 
 // open opens the storage, which checks what is there already. A time limit holds for that too.
@@ -108,22 +116,33 @@ type plan struct {
 }
 
 // run runs the swarm and its sources until the swarm has ended, says goodbye to the trackers and
-// closes the store. The first error counts.
+// closes the store. A swarm that runs already goes on. The first error counts.
 func (x *transfer) run(ctx context.Context, p plan) error {
 	x.plan, x.fetches = p, !x.store.Complete() && !p.serveOnly
-	sw := x.swarm(p)
-	leave := x.meet(ctx, sw)
-	outcome, err := sw.Run(ctx)
+	x.whenComplete = func() {
+		x.completed()
+		if p.completed != nil {
+			p.completed()
+		}
+	}
+	if x.live == nil {
+		x.live = x.begin(ctx, swarm.New(x.inbox, x.swarmConfig(), x.content(p)))
+	} else {
+		x.inbox.Proceed(x.content(p))
+	}
+	x.running.Store(true)
+	<-x.live.ended
+	outcome, err := x.live.outcome, x.live.err
 	if outcome == core.Complete {
 		x.completed()
 	}
-	left := leave() // and with it the goodbyes begin
+	said := x.live.goodbye()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	cerr := x.store.Close(closing)
 	st := x.store.Stats()
 	x.log.Debug("storage", "written", st.Written, "read_back", st.ReadBack, "checked", st.Checked)
-	left()
+	said()
 	if err != nil {
 		err = storageError(err)
 	} else {
@@ -140,6 +159,9 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 
 // abandon closes what was opened for a run that err keeps from beginning, and returns err.
 func (x *transfer) abandon(ctx context.Context, err error) error {
+	if x.live != nil {
+		x.live.stop()
+	}
 	return errors.Join(err, x.close(), closeStore(ctx, x.store))
 }
 
@@ -154,17 +176,17 @@ func (x *transfer) completed() {
 // closeTime bounds how long the end of a run may take on a slow disk.
 const closeTime = 5 * time.Second
 
-// swarm builds the swarm.
-func (x *transfer) swarm(p plan) *swarm.Swarm {
-	return swarm.New(x.inbox, x.swarmConfig(func() {
-		x.completed()
-		if p.completed != nil {
-			p.completed()
-		}
-	}), swarm.Content{Store: x.store, Core: core.Config{
-		Peering: x.peering(),
-		Layout:  x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
+// content is what the swarm is to work on. The metadata of a private torrent is not given to peers: who
+// is to have it is the tracker's to say (BEP 27).
+func (x *transfer) content(p plan) swarm.Content {
+	info := x.t.Info
+	if x.t.Private || len(info) > core.MaxMetadata {
+		info = nil
+	}
+	return swarm.Content{Store: x.store, Core: core.Config{
+		Peering: x.peering(), Info: info,
+		Layout: x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
 		Stall: p.stall, MaxTime: x.remaining(p.maxTime),
 		Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
-	}})
+	}}
 }

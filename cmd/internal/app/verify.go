@@ -9,8 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
-	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/ui"
 	"bittern/piece/metainfo"
 	"bittern/piece/storage"
@@ -18,8 +18,9 @@ import (
 
 // VerifyOptions are what `verify` can be told.
 type VerifyOptions struct {
-	Source string // path, "-", or http(s) URL of a .torrent
+	Source string // path, "-", http(s) URL of a .torrent, magnet link or info-hash
 	Dir    string // where the content is; "" means the current folder
+	Network
 	Shown
 }
 
@@ -31,10 +32,12 @@ func Verify(ctx context.Context, s Streams, o VerifyOptions) error {
 		return err
 	}
 	defer closeLog()
-	t, err := load(ctx, s, log, sockets.Policy{}, o.Source)
+	k, err := find(ctx, s, d, log, o.Network, o.Source, search{dir: orHere(o.Dir), web: true}, time.Now())
 	if err != nil {
 		return err
 	}
+	k.leave()
+	t := k.t
 	rep, err := check(ctx, d, t, o.Dir)
 	if err != nil {
 		return err

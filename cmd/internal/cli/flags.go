@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,8 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f.Var(&list{&o.Peers, "HOST:PORT", checkPeer}, "peer", "connect to this peer (may be repeated)")
 	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "add a tracker (may be repeated)")
 	f.BoolVar(&o.NoTrackers, "no-trackers", false, "use no tracker, not even the torrent's")
+	o.MetadataTimeout = 2 * time.Minute
+	f.Var(into(&o.MetadataTimeout, "TIME", "2m", parseDuration), "metadata-timeout", "give up when the metadata of a magnet link has not come after so long")
 	o.MaxPeers, o.Version = 80, Version()
 	f.Var(into(&o.MaxPeers, "N", "80", parseCount), "max-peers", "keep at most so many connections")
 	f.Var(into(&o.Interface, "IP", "", parseInterface), "interface", "listen on and connect from this address")

@@ -12,7 +12,7 @@ func newInfo(e env) *cobra.Command {
 		Use:               "info SOURCE",
 		Short:             "Show what a torrent is",
 		Long:              "Show what a torrent is: its info-hash, trackers and files.\n\n" + sourceHelp,
-		Example:           "  bittern info x.torrent\n  bittern info --json https://example.org/x.torrent | jq .files",
+		Example:           "  bittern info x.torrent\n  bittern info 'magnet:?xt=urn:btih:...'\n  bittern info --json https://example.org/x.torrent | jq .files",
 		Args:              one("SOURCE"),
 		ValidArgsFunction: completeTorrent,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -20,7 +20,9 @@ func newInfo(e env) *cobra.Command {
 			return app.Info(cmd.Context(), e.Streams, o)
 		},
 	}
+	bindNetwork(cmd, &o.Network)
 	bindShown(cmd, &o.Shown, "print one JSON object")
+	bindProgress(cmd, &o.Shown)
 	return cmd
 }
 
@@ -40,6 +42,7 @@ func newVerify(e env) *cobra.Command {
 		},
 	}
 	cmd.Flags().VarP(into(&o.Dir, "DIR", ".", notEmpty), "dir", "d", "the content is here")
+	bindNetwork(cmd, &o.Network)
 	bindShown(cmd, &o.Shown, "print one JSON object")
 	bindProgress(cmd, &o.Shown)
 	completeDir(cmd, "dir")

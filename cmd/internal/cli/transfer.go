@@ -13,7 +13,8 @@ import (
 )
 
 // sourceHelp explains SOURCE in the help of each command that takes one.
-const sourceHelp = "SOURCE is the path of a .torrent file, - for one on stdin, or its http(s) URL."
+const sourceHelp = "SOURCE is the path of a .torrent file, - for one on stdin, its http(s) URL, a magnet\n" +
+	"link or a bare info-hash."
 
 // defaultTracker is where --serve-tracker listens when it is given no address.
 const defaultTracker = ":6969"
@@ -28,6 +29,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 			"folder is printed on stdout. The same command continues what was interrupted.\n\n" + sourceHelp,
 		Example: "  bittern get x.torrent\n" +
 			"  bittern get -d ~/Downloads https://example.org/x.torrent\n" +
+			"  bittern get 'magnet:?xt=urn:btih:...'\n" +
 			"  bittern get --select '1,3-5,*.flac' --max-time 1h x.torrent",
 		Args:              one("SOURCE"),
 		ValidArgsFunction: completeTorrent,
@@ -35,6 +37,9 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 			o.Source = args[0]
 			if o.Output == "-" {
 				return usage(cmd.CommandPath(), errors.New("--output -: content to stdout is not supported yet"))
+			}
+			if o.MetadataOnly && o.SaveTorrent == "" {
+				return usage(cmd.CommandPath(), errors.New("--metadata-only: --save-torrent must say where to keep the .torrent"))
 			}
 			return get(cmd.Context(), e.Streams, o)
 		},
@@ -44,6 +49,8 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 	f.VarP(into(&o.Output, "NAME", "", notEmpty), "output", "o", "rename the file or root folder to NAME")
 	f.VarP(joined(&o.Select, "LIST"), "select", "s", "download only these files: numbers, ranges, globs (1,3-5,*.flac)")
 	f.VarP(joined(&o.Exclude, "LIST"), "exclude", "x", "do not download these files: a list like that of --select")
+	f.Var(into(&o.SaveTorrent, "FILE", "", notEmpty), "save-torrent", "keep the .torrent that a magnet link leads to")
+	f.BoolVar(&o.MetadataOnly, "metadata-only", false, "exit once --save-torrent is done")
 	f.BoolVarP(&o.List, "list", "l", false, "list the files and exit")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "adopt files in the way: keep their good pieces, fetch the rest")
 	f.BoolVar(&o.Sequential, "sequential", false, "download the pieces in order")

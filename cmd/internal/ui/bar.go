@@ -71,6 +71,9 @@ var theme = progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", 
 // columns; a note that is not is left out.
 func barLine(s Snapshot, width int) string {
 	head := s.State
+	if s.Story != "" {
+		return cut(asciiOnly(head+": "+s.Story), width)
+	}
 	room := width - len(head)
 	if s.Total > 0 {
 		room -= len(" 100% [] ") + minBar(width)
@@ -160,6 +163,9 @@ func fit(ds []detail, width int) string {
 func plainLine(s Snapshot) string {
 	var b strings.Builder
 	b.WriteString(s.State)
+	if s.Story != "" {
+		return s.State + ": " + s.Story
+	}
 	if s.Total > 0 {
 		fmt.Fprintf(&b, " %d%% (%s of %s)", percent(s), Size(s.Done), Size(s.Total))
 	}
@@ -231,6 +237,16 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// asciiOnly replaces what may not be one column wide.
+func asciiOnly(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func isASCII(s string) bool {

@@ -28,6 +28,7 @@ type Snapshot struct {
 	Seeds    int           // peers among them that have everything
 	ETA      time.Duration // until done; 0 or less while unknown
 	Note     string        // what the user should know, printable: "no peers yet"; may be empty
+	Story    string        // printable; told instead of all figures where there are no bytes to count; may be empty
 
 	Seeding  bool  // report the fields of `seed` in the JSON progress event, instead of those of `get`
 	Uploaded int64 // bytes sent, for the same

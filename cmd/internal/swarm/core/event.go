@@ -68,6 +68,7 @@ const (
 	SourceStatic       Source = iota // named by the user: never forgotten, retried soon
 	SourceLocalTracker               // a tracker on this machine: may name loopback addresses
 	SourceTracker                    // a tracker elsewhere
+	SourceMagnet                     // the magnet link itself
 )
 
 // An EffectOp says what an [Effect] wants done.

@@ -1,0 +1,176 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"bittern/cmd/internal/swarm"
+	"bittern/cmd/internal/swarm/core"
+	"bittern/cmd/internal/ui"
+	"bittern/piece/metainfo"
+)
+
+// A known torrent is one that a command has read, or has resolved a magnet link to.
+type known struct {
+	t      *metainfo.Torrent
+	magnet *metainfo.Magnet // what it was resolved from; nil if it was read
+	live   *meeting         // the swarm that gave the metadata, to go on with; nil if there is none
+}
+
+// leave ends the swarm that gave the metadata, if it still runs.
+func (k *known) leave() {
+	if k.live != nil {
+		k.live.stop()
+	}
+}
+
+// A search says where the torrent of a magnet link is looked for, besides at peers.
+type search struct {
+	dir     string        // where an earlier run may have left the metadata; "" for nowhere
+	web     bool          // at the URLs that the link names
+	maxTime time.Duration // from the start of the command; 0 means no limit
+}
+
+// find returns the torrent that source names: it reads a .torrent, or resolves a magnet link or a bare
+// info-hash while d shows how.
+func find(ctx context.Context, s Streams, d *display, log *slog.Logger, n Network, source string, where search, started time.Time) (*known, error) {
+	switch kindOf(source) {
+	case magnetSource, hashSource:
+		m, err := metainfo.ParseMagnet(source)
+		if err != nil {
+			return nil, badTorrent(source, err)
+		}
+		return resolve(ctx, d, log, n, m, where, started)
+	}
+	ctx, cancel := limited(ctx, started, where.maxTime, "still reading the torrent")
+	defer cancel()
+	t, err := load(ctx, s, log, n.policy(), source)
+	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok && err != nil {
+		return nil, e
+	}
+	return &known{t: t}, err
+}
+
+// resolve gets the metadata of a magnet link.
+func resolve(ctx context.Context, d *display, log *slog.Logger, n Network, m *metainfo.Magnet, where search, started time.Time) (*known, error) {
+	if info := savedMetadata(log, where.dir, m.InfoHash); info != nil {
+		t, err := torrentFrom(log, m, info)
+		return &known{t: t, magnet: m}, err
+	}
+	x, err := newSession(m.InfoHash, m.Trackers, n, log, started)
+	if err != nil {
+		return nil, err
+	}
+	x.invite(m.Peers)
+	if err := x.listen(); err != nil {
+		return nil, err
+	}
+	if where.web {
+		x.pages.Store(int32(len(m.Torrents)))
+	}
+	resolved := make(chan []byte, 1)
+	cfg := x.swarmConfig()
+	cfg.Resolved = func(info []byte) { resolved <- info }
+	live := x.begin(ctx, swarm.NewFetch(x.inbox, cfg, core.FetchConfig{
+		Peering: x.peering(), Timeout: x.remaining(n.MetadataTimeout), MaxTime: x.remaining(where.maxTime),
+	}))
+	t, err := live.await(ctx, d, resolved, m, where)
+	if err != nil || t.Private {
+		// Peers of a private torrent come from its trackers only (BEP 27): whoever was met so far is left.
+		live.stop()
+		live = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &known{t: t, magnet: m, live: live}, nil
+}
+
+// await shows how the search for the metadata goes until it is over.
+func (y *meeting) await(ctx context.Context, d *display, resolved <-chan []byte, m *metainfo.Magnet, where search) (*metainfo.Torrent, error) {
+	show, hide := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer hide()
+	wg.Go(func() { d.Run(show, y.searching) })
+	web := make(chan []byte)
+	if where.web {
+		wg.Go(func() { y.fetchTorrents(show, m, web) })
+	}
+	select {
+	case info := <-resolved:
+		return torrentFrom(y.log, m, info)
+	case info := <-web:
+		return torrentFrom(y.log, m, info)
+	case <-y.ended:
+	}
+	if y.err != nil {
+		return nil, storageError(y.err)
+	}
+	return nil, y.unresolved(y.net.MetadataTimeout, where.maxTime)
+}
+
+// unresolved is the error of a search that ended without the metadata.
+func (y *meeting) unresolved(timeout, maxTime time.Duration) error {
+	s := y.inbox.Snapshot()
+	switch y.outcome {
+	case core.NoMetadata:
+		return &Error{Class: ClassNoMetadata, What: fmt.Sprintf("no metadata after %v", timeout), Err: errors.New(y.whyNoMetadata(s)),
+			Hint: "a .torrent file would do without"}
+	case core.OutOfTime:
+		return &Error{Class: ClassMaxTime, What: fmt.Sprintf("no metadata after %v", maxTime), Err: errors.New(y.whyNoMetadata(s))}
+	case core.NoPeers, core.NoneUsable:
+		e := nobody(s, y.whyNoPeers())
+		if s.Met > 0 {
+			e = &Error{Class: ClassNoMetadata, What: "no peer is left that could give the metadata", Err: errors.New(y.whyNoMetadata(s)), Hint: e.Hint}
+		}
+		return e
+	}
+	return fmt.Errorf("ended without a reason: %v", y.outcome)
+}
+
+// whyNoMetadata says in a few words why nobody gave it.
+func (y *meeting) whyNoMetadata(s core.Snapshot) string {
+	switch {
+	case s.Peers == 0:
+		if why := y.whyNoPeers(); why != "" {
+			return why
+		}
+		return plural(s.Met, "peer") + " met, none is left"
+	case s.Liars > 0:
+		return fmt.Sprintf("%s, and %s banned for sending what is not the torrent's", plural(s.Peers, "peer"), plural(s.Liars, "other"))
+	}
+	return plural(s.Peers, "peer") + ", none gives it"
+}
+
+// searching is what the display shows.
+func (x *session) searching() ui.Snapshot {
+	s := x.inbox.Snapshot()
+	parts := x.sources()
+	parts = append(parts, plural(s.Peers, "peer"))
+	if s.Asked > 0 {
+		parts = append(parts, fmt.Sprintf("%d asked", s.Asked))
+	}
+	if s.Liars > 0 {
+		parts = append(parts, fmt.Sprintf("%d banned", s.Liars))
+	}
+	return ui.Snapshot{State: "metadata", Peers: s.Peers, Story: strings.Join(parts, ", ")}
+}
+
+// torrentFrom makes a torrent of the metadata and of what the link says besides. Its errors are of
+// [ClassBadInput]: the metadata is the torrent's, but nothing that could be used.
+func torrentFrom(log *slog.Logger, m *metainfo.Magnet, info []byte) (*metainfo.Torrent, error) {
+	t, err := metainfo.FromInfo(info, m.Trackers, m.WebSeeds)
+	if err != nil {
+		return nil, badTorrent(fmt.Sprintf("%x", m.InfoHash), err)
+	}
+	for _, w := range t.Warnings {
+		log.Warn(w)
+	}
+	return t, nil
+}
