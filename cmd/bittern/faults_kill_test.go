@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// told is the pieces that the other end says it has.
-func (p *peer) told() map[int]bool {
+// heard is the pieces that the other end says it has.
+func (p *peer) heard() map[int]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.haves)
@@ -63,7 +63,7 @@ func TestFaultKill(t *testing.T) {
 				t.Errorf("piece %d was fetched again", i)
 			}
 		}
-		verified = witness.told()
+		verified = witness.heard()
 	}
 	for range kills {
 		get := run(t, args...)
@@ -102,13 +102,13 @@ func TestFaultCorruptedBetweenRuns(t *testing.T) {
 			dir := t.TempDir()
 			args := []string{"get", x.torrent(t), "-d", dir, "--peer", p.addr.String(), "--peer", witness.addr.String()}
 			get := run(t, args...)
-			await(t, 20*time.Second, "20 verified pieces", func() bool { return len(witness.told()) >= 20 })
+			await(t, 20*time.Second, "20 verified pieces", func() bool { return len(witness.heard()) >= 20 })
 			get.cmd.Process.Signal(tt.sig)
 			get.exits(t, tt.code, 5*time.Second)
 			absent(t, dir, "payload")
 
 			var broken int
-			for broken = range witness.told() {
+			for broken = range witness.heard() {
 				break
 			}
 			spoil(t, filepath.Join(dir, "payload.part"), int64(broken*x.piece+1000))

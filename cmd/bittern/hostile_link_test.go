@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"strconv"
 	"sync"
 )
 
@@ -44,8 +46,9 @@ type link struct {
 	in   []byte // the other end's handshake
 	done chan struct{}
 	sync.Mutex
-	queue []block       // asked for and not served yet
-	more  chan struct{} // one slot: the queue has grown
+	queue         []block       // asked for and not served yet
+	more          chan struct{} // one slot: the queue has grown
+	theirMetadata byte          // the other end's id of ut_metadata
 }
 
 func (l *link) speak(dialed bool) error {
@@ -77,6 +80,12 @@ func (l *link) speak(dialed bool) error {
 	}
 	if err := greet(l); err != nil {
 		return err
+	}
+	if o := l.peer.script.offer; o != nil {
+		hello := fmt.Sprintf("d1:md11:ut_metadatai%dee13:metadata_sizei%dee", ourMetadata, o.size)
+		if err := l.send(msgExtended, []byte{0}, []byte(hello)); err != nil {
+			return err
+		}
 	}
 	l.peer.going.Go(l.serveAll)
 	for {
@@ -168,6 +177,8 @@ func (l *link) handle(id byte, body []byte) error {
 	case msgHave:
 		i := int(binary.BigEndian.Uint32(body))
 		l.peer.count(func() { l.peer.haves[i] = true })
+	case msgExtended:
+		return l.extended(body)
 	case msgRequest:
 		b := block{binary.BigEndian.Uint32(body), binary.BigEndian.Uint32(body[4:]), binary.BigEndian.Uint32(body[8:])}
 		l.peer.count(func() { l.peer.asked[b]++ })
@@ -180,6 +191,42 @@ func (l *link) handle(id byte, body []byte) error {
 		}
 	}
 	return nil // a cancel is no duty (BEP 3): the block may be on its way
+}
+
+// ourMetadata is the fake peers' id of ut_metadata.
+const ourMetadata = 5
+
+var (
+	theirID  = regexp.MustCompile(`11:ut_metadatai(\d+)e`)
+	askedFor = regexp.MustCompile(`8:msg_typei0e5:piecei(\d+)e`)
+)
+
+// extended takes an extended message: the other end's handshake, or a request for metadata.
+func (l *link) extended(body []byte) error {
+	switch m := theirID.FindSubmatch(body); {
+	case body[0] == 0 && m != nil:
+		n, err := strconv.Atoi(string(m[1]))
+		l.theirMetadata = byte(n)
+		return err
+	case body[0] == ourMetadata && l.peer.script.offer != nil:
+		m := askedFor.FindSubmatch(body)
+		if m == nil {
+			return fmt.Errorf("message of ut_metadata %q", body[1:])
+		}
+		i, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			return err
+		}
+		l.peer.count(func() { l.peer.told++ })
+		return l.peer.script.offer.give(l, i)
+	}
+	return nil
+}
+
+// sendMetadata writes a piece of metadata with any data.
+func (l *link) sendMetadata(i int, size int64, data []byte) error {
+	head := fmt.Sprintf("d8:msg_typei1e5:piecei%de10:total_sizei%dee", i, size)
+	return l.send(msgExtended, []byte{l.theirMetadata}, []byte(head), data)
 }
 
 // serveAll answers requests in their order, as fast as the quota lets it.

@@ -18,6 +18,13 @@ type script struct {
 	hello func(*link) error        // instead of the answer to a handshake
 	greet func(*link) error        // instead of the bitfield behind the handshake
 	serve func(*link, block) error // instead of the block that answers a request
+	offer *offer                   // the metadata (BEP 9); nil means that it has none to give
+}
+
+// An offer is what a fake peer does about metadata.
+type offer struct {
+	size int64                          // as it says
+	give func(l *link, piece int) error // answers a request
 }
 
 // A peer is a fake end of the wire protocol. It listens, and can dial.
@@ -39,6 +46,7 @@ type peer struct {
 	asked  map[block]int    // requests read
 	served map[block]int    // blocks sent whole
 	haves  map[int]bool     // pieces that the other end says it has
+	told   int              // requests for metadata read
 	ended  []error          // why connections ended
 	going  sync.WaitGroup   // every goroutine of the peer
 	closed bool             // takes no more connections
