@@ -169,6 +169,7 @@ func (n *Node) Router(now time.Time, at netip.AddrPort) {
 		return
 	}
 	f.routers = append(f.routers, at)
+	f.booted = time.Time{} // what was tried without it need not be waited for
 	for _, s := range n.searches {
 		if s.family == f && s.begged > 0 {
 			s.routers = append(s.routers, at)
@@ -184,13 +185,17 @@ func (n *Node) Ping(now time.Time, at netip.AddrPort) {
 	}
 }
 
-// Nodes returns how many good nodes the tables hold.
-func (n *Node) Nodes(now time.Time) int {
-	sum := 0
+// Nodes returns how many good nodes the tables hold, of each network.
+func (n *Node) Nodes(now time.Time) (ipv4, ipv6 int) {
 	for _, f := range n.families {
-		sum += len(f.table.Good(nil, now))
+		good := len(f.table.Good(nil, now))
+		if f.v6 {
+			ipv6 = good
+		} else {
+			ipv4 = good
+		}
 	}
-	return sum
+	return ipv4, ipv6
 }
 
 // Save returns the nodes to be remembered for the next run: those that live, then those of the last run that were

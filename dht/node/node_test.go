@@ -393,6 +393,48 @@ func TestBothFamilies(t *testing.T) {
 	}
 }
 
+// TestOtherFamily: a search that knows nobody in one family waits for what the nodes of the other tell of it, and no longer.
+func TestOtherFamily(t *testing.T) {
+	six, router := netip.MustParseAddrPort("[2001:db8::1]:6"), addr("20.1.1.1:4")
+	for _, named := range [][]krpc.Contact{nil, {{ID: krpc.ID{8}, Addr: six}}} {
+		n := newNode(3, func(o *Options) { o.IPv6 = true })
+		n.Router(begin, router)
+		n.Search(begin, krpc.ID{7}, Announce{})
+		asked := n.Take()
+		if len(asked.Packets) != 1 || len(asked.Ended) != 0 {
+			t.Fatalf("at first %+v", asked)
+		}
+		m, err := krpc.Parse(asked.Packets[0].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Receive(begin, router, krpc.Append(nil, &krpc.Message{
+			Kind: krpc.IsReply, T: m.T, Reply: krpc.Reply{ID: krpc.IDFor(router.Addr(), n.opt.Random), Nodes6: named},
+		}))
+		then := n.Take()
+		if len(named) > 0 && (len(then.Packets) != 1 || then.Packets[0].To != six || len(then.Ended) != 0) {
+			t.Errorf("told of a node: %+v", then)
+		}
+		if len(named) == 0 && (len(then.Packets) != 0 || len(then.Ended) != 1) {
+			t.Errorf("told of none: %+v", then)
+		}
+	}
+}
+
+// TestLateRouter: a router that becomes known after the node has tried to begin without is asked without delay.
+func TestLateRouter(t *testing.T) {
+	n := newNode(1, nil)
+	n.Tick(begin)
+	if eff := n.Take(); len(eff.Packets) != 0 {
+		t.Fatalf("asks %v", eff.Packets)
+	}
+	n.Router(begin, addr("20.1.1.1:4"))
+	n.Tick(begin.Add(upkeepEvery))
+	if eff := n.Take(); len(eff.Packets) != 1 {
+		t.Errorf("%d packets, want a question to the router", len(eff.Packets))
+	}
+}
+
 // TestForeignAddresses: a public node cannot send us into our own network.
 func TestForeignAddresses(t *testing.T) {
 	n, router := newNode(1, nil), addr("20.1.1.1:4")

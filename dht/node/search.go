@@ -143,11 +143,20 @@ func (n *Node) step(now time.Time, s *search) bool {
 		s.beg()
 		return true
 	}
+	if s.answered == 0 && n.mayLearn(s) {
+		return false
+	}
 	if s.answered >= krpc.K || s.out == 0 || !now.Before(s.sent.Add(patience)) {
 		n.finish(now, s)
 		return true
 	}
 	return false
+}
+
+// mayLearn reports whether a search with nobody to ask may yet hear of nodes: from those that its part in the other
+// family has asked (BEP 32 "Bootstrapping").
+func (n *Node) mayLearn(s *search) bool {
+	return s.id != 0 && slices.ContainsFunc(n.searches, func(o *search) bool { return o.id == s.id && o.family != s.family && o.out > 0 })
 }
 
 func (n *Node) ask(now time.Time, c *call) {
