@@ -68,7 +68,8 @@ var rules = map[string]rule{
 	"dht/lookup": {pure: true, imports: "dht/krpc"},
 	// The node is a value like the core, so that the simulator drives what is shipped; dht is its shell.
 	"dht/node": {pure: true, imports: "dht/krpc dht/table dht/lookup peer/compact peer/rate"},
-	"dht":      {imports: "dht/krpc dht/node peer/compact", tests: "peer/simnet " + leaks},
+	// It keeps the nodes that it knows in a bencoded file.
+	"dht": {imports: "bencode dht/krpc dht/node peer/compact", tests: "peer/simnet " + leaks},
 
 	"cmd/internal/swarm/core": {pure: true, imports: "piece peer/wire peer/choke peer/rate"},
 	"cmd/internal/swarm": {
