@@ -62,24 +62,36 @@ const (
 type Listener struct {
 	port    uint16
 	taken   int // ports passed over
-	socks   []net.Listener
+	socks   portSockets
 	waiting waiting
+}
+
+// portSockets are the sockets of one port.
+type portSockets struct {
+	tcp        []net.Listener
+	udp4, udp6 net.PacketConn // nil if there is none
 }
 
 // Listen opens the first free port of a range, on every address that p allows. A family that this machine does not have is
 // left out. The caller must call Serve or Close.
 //
 // Errors are *[PortError] and *[InterfaceError].
-func Listen(p Policy, ports Ports) (*Listener, error) {
+func Listen(p Policy, ports Ports) (*Listener, error) { return listenOn(p, ports, false) }
+
+// ListenBoth is Listen for a port that is free for UDP as well, which it opens under the same rules: others know us by one
+// number. The UDP sockets are for who takes them; see [Listener.TakeUDP].
+func ListenBoth(p Policy, ports Ports) (*Listener, error) { return listenOn(p, ports, true) }
+
+func listenOn(p Policy, ports Ports, udp bool) (*Listener, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	if ports == (Ports{}) {
-		return listenAny(p)
+		return listenAny(p, udp)
 	}
 	var last error
 	for n := int(ports.Low); n <= int(ports.High); n++ {
-		socks, err := open(p, uint16(n))
+		socks, err := open(p, uint16(n), udp)
 		if err == nil {
 			return &Listener{port: uint16(n), taken: n - int(ports.Low), socks: socks}, nil
 		}
@@ -91,12 +103,12 @@ func Listen(p Policy, ports Ports) (*Listener, error) {
 	return nil, &PortError{ports, last}
 }
 
-func listenAny(p Policy) (*Listener, error) {
+func listenAny(p Policy, udp bool) (*Listener, error) {
 	var last error
 	for range anyTries {
-		socks, err := open(p, 0)
+		socks, err := open(p, 0, udp)
 		if err == nil {
-			return &Listener{port: portOf(socks[0]), socks: socks}, nil
+			return &Listener{port: portOf(socks.tcp[0]), socks: socks}, nil
 		}
 		if gone, ok := errors.AsType[*InterfaceError](err); ok {
 			return nil, gone
@@ -106,15 +118,16 @@ func listenAny(p Policy) (*Listener, error) {
 	return nil, &PortError{Ports{}, last}
 }
 
-// open opens one port in each family that is allowed and there; port 0 takes the same free one in both.
-func open(p Policy, port uint16) ([]net.Listener, error) {
-	var socks []net.Listener
+// open opens one port in each family that is allowed and there; port 0 takes the same free one in all.
+func open(p Policy, port uint16, udp bool) (portSockets, error) {
+	var socks portSockets
 	var failed error
 	for _, f := range []struct {
-		network string
+		family  string
 		allowed bool
 		any     netip.Addr
-	}{{"tcp4", p.V4(), netip.IPv4Unspecified()}, {"tcp6", p.V6(), netip.IPv6Unspecified()}} {
+		udp     *net.PacketConn
+	}{{"4", p.V4(), netip.IPv4Unspecified(), &socks.udp4}, {"6", p.V6(), netip.IPv6Unspecified(), &socks.udp6}} {
 		if !f.allowed {
 			continue
 		}
@@ -123,33 +136,47 @@ func open(p Policy, port uint16) ([]net.Listener, error) {
 			ip = p.Interface.Unmap()
 		}
 		cfg := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
-		l, err := cfg.Listen(context.Background(), f.network, netip.AddrPortFrom(ip, port).String())
+		l, err := cfg.Listen(context.Background(), "tcp"+f.family, netip.AddrPortFrom(ip, port).String())
 		if err == nil {
-			socks, port = append(socks, l), portOf(l)
+			socks.tcp, port = append(socks.tcp, l), portOf(l)
+			if udp {
+				*f.udp, err = cfg.ListenPacket(context.Background(), "udp"+f.family, netip.AddrPortFrom(ip, port).String())
+			}
+		}
+		if err == nil {
 			continue
 		}
 		if err = p.explain(err); !noFamily(err) || p.Interface.IsValid() {
-			closeAll(socks)
-			return nil, err
+			return portSockets{}, errors.Join(err, socks.close())
 		}
 		failed = err
 	}
-	if len(socks) == 0 {
-		return nil, failed
+	if len(socks.tcp) == 0 {
+		return portSockets{}, failed
 	}
 	return socks, nil
 }
 
 func portOf(l net.Listener) uint16 { return uint16(l.Addr().(*net.TCPAddr).Port) }
 
-func closeAll(socks []net.Listener) error {
+func (s *portSockets) close() error {
 	var errs error
-	for _, l := range socks {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			errs = errors.Join(errs, err)
+	for _, l := range s.tcp {
+		errs = errors.Join(errs, unlessClosed(l.Close()))
+	}
+	for _, c := range []net.PacketConn{s.udp4, s.udp6} {
+		if c != nil {
+			errs = errors.Join(errs, unlessClosed(c.Close()))
 		}
 	}
 	return errs
+}
+
+func unlessClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 // Port returns the port number, the same in both families.
@@ -161,14 +188,22 @@ func (l *Listener) PassedOver() int { return l.taken }
 // Addrs returns the address of each socket.
 func (l *Listener) Addrs() []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, s := range l.socks {
+	for _, s := range l.socks.tcp {
 		out = append(out, s.Addr().(*net.TCPAddr).AddrPort())
 	}
 	return out
 }
 
-// Close closes the sockets. It ends Serve.
-func (l *Listener) Close() error { return closeAll(l.socks) }
+// TakeUDP hands over the UDP sockets that ListenBoth opened, for the caller to close; nil for a family that is not there, or
+// once they were taken. It is not for use beside Serve.
+func (l *Listener) TakeUDP() (ipv4, ipv6 net.PacketConn) {
+	ipv4, ipv6 = l.socks.udp4, l.socks.udp6
+	l.socks.udp4, l.socks.udp6 = nil, nil
+	return ipv4, ipv6
+}
+
+// Close closes the sockets, but for those that were taken. It ends Serve.
+func (l *Listener) Close() error { return l.socks.close() }
 
 // Serve accepts connections until ctx ends or the listener is closed, and gives each to handle in a goroutine of its own. handle owns the
 // connection; it returns once it has passed it on or closed it, and soon after its context ends. Until it returns, the
@@ -184,7 +219,7 @@ func (l *Listener) Serve(ctx context.Context, pending int, handle func(context.C
 	w := &l.waiting
 	w.max = max(1, pending)
 	var wg, accepting sync.WaitGroup
-	for _, s := range l.socks {
+	for _, s := range l.socks.tcp {
 		accepting.Go(func() {
 			accept(ctx, s, func(nc net.Conn) {
 				w.add(nc)

@@ -112,6 +112,94 @@ func TestPortTakenInOneFamily(t *testing.T) {
 	four.Close()
 }
 
+// UDP has the number of TCP, in the families that TCP has; who takes it has it to itself.
+func TestListenBoth(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		p          Policy
+		ipv4, ipv6 string
+	}{
+		{"any", Policy{}, "0.0.0.0", "::"},
+		{"-4", Policy{Only4: true}, "0.0.0.0", ""},
+		{"-6", Policy{Only6: true}, "", "::"},
+		{"IPv4 interface", Policy{Interface: ip4}, "127.0.0.1", ""},
+		{"IPv6 interface", Policy{Interface: ip6}, "", "::1"},
+	} {
+		l, err := ListenBoth(tt.p, Ports{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ipv4, ipv6 := l.TakeUDP()
+		if again4, again6 := l.TakeUDP(); again4 != nil || again6 != nil {
+			t.Errorf("%s: taken twice", tt.name)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, u := range []struct {
+			c    net.PacketConn
+			want string
+		}{{ipv4, tt.ipv4}, {ipv6, tt.ipv6}} {
+			if u.c == nil || u.want == "" {
+				if u.c != nil || u.want != "" {
+					t.Errorf("%s: UDP at %v, want %q", tt.name, u.c, u.want)
+				}
+				continue
+			}
+			if at := u.c.LocalAddr().(*net.UDPAddr).AddrPort(); at.Addr().String() != u.want || at.Port() != l.Port() {
+				t.Errorf("%s: UDP at %v, want %s and port %d", tt.name, at, u.want, l.Port())
+			}
+			if err := u.c.Close(); err != nil {
+				t.Errorf("%s: the listener has closed what was taken: %v", tt.name, err)
+			}
+		}
+	}
+}
+
+// A port that is taken for UDP, in whichever family, is taken, unless only TCP is asked for; the next of a range will do. What
+// nobody takes is closed with the rest.
+func TestUDPPortTaken(t *testing.T) {
+	for _, family := range []Policy{{Only4: true}, {Only6: true}} {
+		l, err := ListenBoth(family, Ports{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := l.Port()
+		ipv4, ipv6 := l.TakeUDP()
+		l.Close()
+		_, err = ListenBoth(Policy{}, Ports{n, n})
+		if e, ok := errors.AsType[*PortError](err); !ok || !errors.Is(e, syscall.EADDRINUSE) {
+			t.Errorf("a port that is taken for UDP: %v", err)
+		}
+		if n < 65535 {
+			next, err := ListenBoth(Policy{}, Ports{n, uint16(min(int(n)+200, 65535))})
+			if err != nil || next.Port() == n || next.PassedOver() == 0 {
+				t.Fatalf("in a range: %v, %v", next, err)
+			}
+			next.Close()
+		}
+		tcp, err := Listen(Policy{}, Ports{n, n}) // and the failed attempt left nothing open
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp.Close()
+		for _, c := range []net.PacketConn{ipv4, ipv6} {
+			if c != nil {
+				c.Close()
+			}
+		}
+		both, err := ListenBoth(Policy{}, Ports{n, n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		both.Close()
+		if both, err = ListenBoth(Policy{}, Ports{n, n}); err != nil {
+			t.Fatalf("closing has left something open: %v", err)
+		}
+		both.Close()
+	}
+}
+
 // start serves l in the background; stop ends it and waits.
 func start(t *testing.T, l *Listener, pending int, handle func(context.Context, net.Conn)) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -256,7 +344,7 @@ func TestAcceptBacksOff(t *testing.T) {
 		emfile := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
 		f := &flaky{errs: slices.Repeat([]error{emfile}, 9), conn: make(chan net.Conn)}
 		taken := 0
-		stop := start(t, &Listener{socks: []net.Listener{f}}, 1, func(_ context.Context, nc net.Conn) { taken++; nc.Close() })
+		stop := start(t, &Listener{socks: portSockets{tcp: []net.Listener{f}}}, 1, func(_ context.Context, nc net.Conn) { taken++; nc.Close() })
 		ours, theirs := net.Pipe()
 		begin := time.Now()
 		f.conn <- theirs
@@ -281,7 +369,7 @@ func TestAcceptBacksOff(t *testing.T) {
 func TestServeEndsInBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{errs: slices.Repeat([]error{syscall.EMFILE}, 1000), conn: make(chan net.Conn)}
-		stop := start(t, &Listener{socks: []net.Listener{f}}, 1, func(_ context.Context, nc net.Conn) { nc.Close() })
+		stop := start(t, &Listener{socks: portSockets{tcp: []net.Listener{f}}}, 1, func(_ context.Context, nc net.Conn) { nc.Close() })
 		time.Sleep(10 * time.Second)
 		begin := time.Now()
 		if stop(); time.Since(begin) != 0 {

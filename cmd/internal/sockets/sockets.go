@@ -1,7 +1,7 @@
 // Package sockets opens every TCP and UDP socket of the program, so that one [Policy] holds for all of them: which
 // address families may be used, and which local address traffic leaves from.
 //
-// [Listen] opens the port for incoming peers, [Policy.Dial] connects to peers, [Policy.DialTCP] and
+// [Listen] opens the port for incoming peers, [ListenBoth] for UDP as well, [Policy.Dial] connects to peers, [Policy.DialTCP] and
 // [Policy.DialUDP] serve trackers, and [Policy.DialGuarded] web servers. What cannot obey the policy fails; nothing falls back to another address.
 package sockets
 
