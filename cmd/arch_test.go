@@ -79,7 +79,7 @@ var rules = map[string]rule{
 	"cmd/internal/sim": {
 		imports: "cmd/internal/swarm/core piece peer/wire peer/choke peer/rate",
 	},
-	"cmd/internal/discover": {imports: "tracker dht", tests: leaks},
+	"cmd/internal/discover": {imports: "tracker dht", tests: "peer/simnet " + leaks},
 	"cmd/internal/sockets":  {imports: "peer/utp", tests: leaks},
 	"cmd/internal/ui":       {imports: progressbar + " " + humanize + " " + term},
 	"cmd/internal/app": {imports: "bencode piece piece/metainfo piece/storage peer peer/wire peer/pool tracker dht " +

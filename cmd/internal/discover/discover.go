@@ -12,7 +12,7 @@ import (
 // Found is a list of addresses from one source.
 type Found struct {
 	Addrs  []netip.AddrPort // not empty; each has a port and a unicast address; may hold our own
-	Source string           // for people: "tracker udp://host:port", "--peer"
+	Source string           // for people: "tracker udp://host:port", "--peer", "DHT"
 	// Loopback says that the source itself is on this machine's loopback, so that loopback addresses from it make sense.
 	Loopback bool
 }
