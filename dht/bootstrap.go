@@ -36,6 +36,9 @@ func (n *Node) bootstrap(ctx context.Context) {
 		err := n.round(ctx)
 		n.boot.Store(&bootState{failures, err})
 		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return
+		}
 		if n.knowsNodes() {
 			failures, wait = 0, firstRound
 			n.boot.Store(&bootState{})
@@ -45,11 +48,20 @@ func (n *Node) bootstrap(ctx context.Context) {
 			continue
 		}
 		if failures++; failures == 1 {
-			n.cfg.Log.Warn("no node of the DHT answers yet", "look-up", err)
+			n.warn(err)
 		}
 		n.boot.Store(&bootState{failures, err})
 		wait = min(2*wait, lastRound)
 	}
+}
+
+// warn tells of the first failure; err may be nil.
+func (n *Node) warn(err error) {
+	if err == nil {
+		n.cfg.Log.Warn("no node of the DHT answers yet")
+		return
+	}
+	n.cfg.Log.Warn("no node of the DHT is found yet", "error", err)
 }
 
 func (n *Node) knowsNodes() bool {

@@ -114,7 +114,7 @@ func TestInteropTerminal(t *testing.T) {
 			x := newFixture("payload", 25*mib, 256*kib)
 			p := newPeer(t, x, newHost(), script{quota: x.blocks() / 4})
 			dir := t.TempDir()
-			w := newTerminal(t, tt.first, bittern(t), "get", x.torrent(t), "-d", dir, "--peer", p.addr.String())
+			w := newTerminal(t, tt.first, bittern(t), "get", x.torrent(t), "-d", dir, "--no-dht", "--peer", p.addr.String())
 			w.clean(t, tt.first, 25)
 			w.tmux(t, "resize-window", "-x", fmt.Sprint(tt.then), "-y", "20")
 			p.allow(x.blocks() / 4)

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 // below besides bittern.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "script"),
+		Dir:   filepath.Join("testdata", "script"),
+		Setup: withoutDHT,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve, "fill": fill, "unix-socket": unixSocket, "seed": seed, "json": jsonHas,
 		},
@@ -45,6 +46,15 @@ func TestScript(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 	})
+}
+
+// noDHT keeps bittern off the DHT, whose nodes are elsewhere, where a test does not set up one of its own.
+const noDHT = "BITTERN_NO_DHT=1"
+
+// withoutDHT has a script run without the DHT.
+func withoutDHT(env *testscript.Env) error {
+	env.Vars = append(env.Vars, noDHT)
+	return nil
 }
 
 // serve runs a web server on loopback until the script ends and puts its address into $URL. It serves
@@ -130,7 +140,7 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	cmd := exec.Command(bin, append([]string{"seed", "--json", "--interface", "127.0.0.1"}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = []string{"HOME=" + ts.MkAbs(".")}
+	cmd.Env = []string{"HOME=" + ts.MkAbs("."), noDHT}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -216,7 +226,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Files: []string{file}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"fill": fill},
+		Files: []string{file}, Setup: withoutDHT, Cmds: map[string]func(*testscript.TestScript, bool, []string){"fill": fill},
 	})
 }
 

@@ -24,6 +24,7 @@ type meeting struct {
 // begin runs a swarm and lets its peers be found and call.
 func (x *session) begin(ctx context.Context, sw *swarm.Swarm) *meeting {
 	x.makeTrackers()
+	x.makeDHT()
 	running, cancel := context.WithCancel(ctx)
 	sources, quiet := context.WithCancel(ctx)
 	y := &meeting{session: x, cancel: cancel, quiet: quiet, ended: make(chan struct{})}

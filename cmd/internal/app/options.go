@@ -29,6 +29,8 @@ type Network struct {
 	// MetadataTimeout is how long the metadata of a magnet link is looked for; 0 means for ever.
 	MetadataTimeout time.Duration
 	Peers           []string // HOST:PORT to connect to
+	DHT             bool     // find peers through the DHT, unless the torrent is private
+	DHTBootstrap    []string // HOST:PORT of the nodes to begin from; none means those of the public DHT
 }
 
 // policy is what n says about sockets, all of them.

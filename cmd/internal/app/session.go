@@ -15,6 +15,7 @@ import (
 	"bittern/cmd/internal/sockets"
 	"bittern/cmd/internal/swarm"
 	"bittern/cmd/internal/swarm/core"
+	"bittern/dht"
 	"bittern/peer/wire"
 	"bittern/tracker"
 )
@@ -36,6 +37,10 @@ type session struct {
 	trackers *discover.Trackers
 	static   *discover.Static // the peers that the user named
 	invited  *discover.Static // the peers that a magnet link names; nil if none
+	node     *dht.Node        // nil without the DHT, as dht
+	dht      *discover.DHT    // searches through node
+	nodes    []string         // of the DHT, that the torrent names
+	serves   bool             // there is nothing to fetch
 	tiers    [][]string
 	pages    atomic.Int32 // URLs where the .torrent may be had and that have not answered
 
@@ -101,6 +106,9 @@ func (x *session) found() []discover.Source {
 	if x.invited != nil {
 		all = append(all, x.invited)
 	}
+	if x.dht != nil {
+		all = append(all, x.dht)
+	}
 	return all
 }
 
@@ -135,7 +143,11 @@ func (x *session) listen() error {
 	if x.listener != nil {
 		return nil // since the metadata was looked for
 	}
-	l, err := sockets.Listen(x.policy, x.net.Ports)
+	open := sockets.Listen
+	if x.net.DHT {
+		open = sockets.ListenBoth
+	}
+	l, err := open(x.policy, x.net.Ports)
 	switch {
 	case err == nil:
 		x.listener = l
@@ -246,14 +258,28 @@ func (x *session) hope(ctx context.Context) {
 			told, hope = true, now
 			x.inbox.Sources(hope)
 		}
-		if s := x.inbox.Snapshot(); !s.Seeding && s.Peers+s.Dialing == 0 {
-			x.trackers.NeedPeers() // whoever we knew is gone
-		}
+		x.seek(x.inbox.Snapshot())
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// few is how many peers are too few to wait for the next search of the DHT.
+const few = 5
+
+// seek asks for more addresses before their time, while there are too few peers to download from.
+func (x *session) seek(s core.Snapshot) {
+	if s.Seeding {
+		return
+	}
+	if s.Peers+s.Dialing == 0 {
+		x.trackers.NeedPeers() // whoever we knew is gone
+	}
+	if s.Peers+s.Dialing < few && x.dht != nil {
+		x.dht.NeedPeers()
 	}
 }
 
@@ -269,5 +295,9 @@ func (x *session) offline() bool {
 		}
 		offline = true
 	}
-	return offline
+	if x.node == nil {
+		return offline
+	}
+	err := x.node.Status().Err
+	return err == nil && offline || sockets.Offline(err)
 }

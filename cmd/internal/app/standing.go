@@ -47,6 +47,10 @@ func (x *session) sources() (parts []string) {
 			last = tracker.Label(s.URL) + ": " + s.Err.Error()
 		}
 	}
+	if x.node != nil {
+		s := x.node.Status()
+		parts = append(parts, "DHT "+plural(s.IPv4+s.IPv6, "node"))
+	}
 	if len(status) > 0 {
 		part := plural(len(status), "tracker")
 		if failed > 0 {
@@ -59,9 +63,27 @@ func (x *session) sources() (parts []string) {
 
 // whyNoPeers says in a few words why nobody is connected.
 func (x *session) whyNoPeers() string {
-	if n := x.inbox.Snapshot().Liars; n > 0 {
-		return plural(n, "peer") + " banned for sending corrupt data, no other answers"
+	s := x.inbox.Snapshot()
+	if s.Liars > 0 {
+		return plural(s.Liars, "peer") + " banned for sending corrupt data, no other answers"
 	}
+	if x.node == nil {
+		if len(x.trackers.Status()) == 0 && len(x.net.Peers) == 0 {
+			return "no tracker and no peer to ask"
+		}
+		return x.whyTrackers()
+	}
+	if found := s.Known - len(x.net.Peers); found > 0 {
+		return fmt.Sprintf("%d addresses, none answers yet", found)
+	}
+	if why := x.whyTrackers(); why != "" {
+		return why + ", " + x.whyDHT()
+	}
+	return x.whyDHT()
+}
+
+// whyTrackers says in a few words why the trackers and the peers that the user named have brought nobody.
+func (x *session) whyTrackers() string {
 	status := x.trackers.Status()
 	found, failed := 0, 0
 	var last string
@@ -73,8 +95,6 @@ func (x *session) whyNoPeers() string {
 		}
 	}
 	switch {
-	case len(status) == 0 && len(x.net.Peers) == 0:
-		return "no tracker and no peer to ask"
 	case failed > 0 && failed == len(status):
 		return printable(fmt.Sprintf("no tracker answers (%s)", last))
 	case found > 0:

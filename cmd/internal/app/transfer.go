@@ -36,6 +36,7 @@ func newTransfer(k *known, n Network, log *slog.Logger, started time.Time) (*tra
 	if k.live != nil {
 		return &transfer{session: k.live.session, live: k.live, t: k.t}, nil
 	}
+	n.DHT = n.DHT && !k.t.Private // BEP 27: "must only announce themselves to the private tracker"
 	x, err := newSession(k.t.InfoHash, k.t.Trackers, n, log, started)
 	if err != nil {
 		return nil, err
@@ -43,6 +44,7 @@ func newTransfer(k *known, n Network, log *slog.Logger, started time.Time) (*tra
 	if k.magnet != nil && !k.t.Private {
 		x.invite(k.magnet.Peers)
 	}
+	x.nodes = k.t.Nodes
 	return &transfer{session: x, t: k.t}, nil
 }
 
@@ -126,6 +128,7 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 		}
 	}
 	if x.live == nil {
+		x.serves = !x.fetches
 		x.live = x.begin(ctx, swarm.New(x.inbox, x.swarmConfig(), x.content(p)))
 	} else {
 		x.inbox.Proceed(x.content(p))

@@ -32,6 +32,8 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f.Var(&list{&o.Peers, "HOST:PORT", checkPeer}, "peer", "connect to this peer (may be repeated)")
 	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "add a tracker (may be repeated)")
 	f.BoolVar(&o.NoTrackers, "no-trackers", false, "use no tracker, not even the torrent's")
+	noDHT := f.Bool("no-dht", false, "do not find peers through the DHT")
+	f.Var(&list{&o.DHTBootstrap, "HOST:PORT", checkPeer}, "dht-bootstrap", "begin the DHT from this node, not the public ones (may be repeated)")
 	o.MetadataTimeout = 2 * time.Minute
 	f.Var(into(&o.MetadataTimeout, "TIME", "2m", parseDuration), "metadata-timeout", "give up when the metadata of a magnet link has not come after so long")
 	o.MaxPeers, o.Version = 80, Version()
@@ -40,6 +42,7 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f.BoolVarP(&o.Only4, "ipv4", "4", false, "use IPv4 only")
 	f.BoolVarP(&o.Only6, "ipv6", "6", false, "use IPv6 only")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { // cobra's own check is no usage error and says less
+		o.DHT = !*noDHT
 		if o.Only4 && o.Only6 {
 			return usage(cmd.CommandPath(), errors.New("--ipv4 and --ipv6 leave no address"))
 		}

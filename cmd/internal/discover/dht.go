@@ -18,8 +18,8 @@ const (
 	// With too few peers the DHT is asked sooner: after firstHungry, doubling up to lastHungry.
 	firstHungry, lastHungry = 15 * time.Second, 5 * time.Minute
 
-	// After a search that no node answered: firstUnheard, doubling up to lastUnheard.
-	firstUnheard, lastUnheard = 5 * time.Second, time.Minute
+	// After a search that no node answered, or none that would take an announce: firstUnheard, doubling up to lastUnheard.
+	firstUnheard, lastUnheard = 2 * time.Second, time.Minute
 )
 
 // A DHTConfig sets up [DHT].
@@ -78,7 +78,8 @@ func (d *DHT) Run(ctx context.Context) {
 	unheard, hungry := firstUnheard, firstHungry
 	for ctx.Err() == nil {
 		found := 0
-		r, err := d.cfg.Node.Search(ctx, d.cfg.InfoHash, d.cfg.Announce(), func(addrs []netip.AddrPort) {
+		announce := d.cfg.Announce()
+		r, err := d.cfg.Node.Search(ctx, d.cfg.InfoHash, announce, func(addrs []netip.AddrPort) {
 			found += len(addrs)
 			d.cfg.Emit(Found{Addrs: addrs, Source: "DHT", Loopback: d.cfg.Loopback})
 		})
@@ -87,7 +88,7 @@ func (d *DHT) Run(ctx context.Context) {
 		}
 		d.cfg.Log.Debug("searched the DHT", "peers", found, "answered", r.Answered, "announced", r.Announced)
 		switch {
-		case r.Answered == 0:
+		case r.Answered == 0, announce.Port != 0 && r.Announced == 0:
 			pause(ctx, unheard)
 			unheard = min(2*unheard, lastUnheard)
 		case d.rest(ctx, hungry):

@@ -35,6 +35,8 @@ func TestOnlyUsableAddressesAreDialed(t *testing.T) {
 		{"loopback of a far tracker", "127.0.0.1:6881", SourceTracker, false},
 		{"loopback of a tracker here", "127.0.0.1:6881", SourceLocalTracker, true},
 		{"loopback the user named", "127.0.0.1:6881", SourceStatic, true},
+		{"loopback of the DHT", "127.0.0.1:6881", SourceDHT, false},
+		{"loopback of a DHT here", "127.0.0.1:6881", SourceLocalDHT, true},
 		{"private", "192.168.1.1:6881", SourceTracker, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -69,6 +69,8 @@ const (
 	SourceLocalTracker               // a tracker on this machine: may name loopback addresses
 	SourceTracker                    // a tracker elsewhere
 	SourceMagnet                     // the magnet link itself
+	SourceLocalDHT                   // a DHT of this machine alone: may name loopback addresses
+	SourceDHT                        // the DHT, where anyone may say anything
 )
 
 // An EffectOp says what an [Effect] wants done.
