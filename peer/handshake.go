@@ -14,6 +14,12 @@ import (
 // HandshakeTimeout bounds a whole handshake, in either direction.
 const HandshakeTimeout = 10 * time.Second
 
+// A Greeting is what our end of a handshake says of us.
+type Greeting struct {
+	ID  [20]byte
+	DHT bool // we run a DHT node (BEP 5); never for a private torrent (BEP 27)
+}
+
 // A Remote is what a handshake tells about the other end.
 type Remote struct {
 	ID       [20]byte
@@ -42,9 +48,9 @@ func (r Remote) Limits(pieces int) wire.Limits {
 // the same, when we have met ourselves; that is for the caller to see.
 //
 // The error matches [ErrHash], [wire.ErrHandshake], context.Cause(ctx), or is the network's; nc is closed then.
-func Initiate(ctx context.Context, nc net.Conn, hash, id [20]byte) (Remote, error) {
+func Initiate(ctx context.Context, nc net.Conn, hash [20]byte, us Greeting) (Remote, error) {
 	return shake(ctx, nc, true, func(buf []byte) (h wire.Handshake, err error) {
-		if err := greet(nc, hash, id); err != nil {
+		if err := greet(nc, hash, us); err != nil {
 			return h, err
 		}
 		if h, err = readHead(nc, buf); err != nil {
@@ -61,7 +67,7 @@ func Initiate(ctx context.Context, nc net.Conn, hash, id [20]byte) (Remote, erro
 // hash and known says that we have that torrent, and before the peer id: BEP 3 lets an end "wait for
 // incoming connections to give a download hash first, and respond with the same one".
 // Errors are those of [Initiate].
-func Accept(ctx context.Context, nc net.Conn, known func([20]byte) bool, id [20]byte) (Remote, error) {
+func Accept(ctx context.Context, nc net.Conn, known func([20]byte) bool, us Greeting) (Remote, error) {
 	return shake(ctx, nc, false, func(buf []byte) (h wire.Handshake, err error) {
 		if h, err = readHead(nc, buf); err != nil {
 			return h, err
@@ -69,7 +75,7 @@ func Accept(ctx context.Context, nc net.Conn, known func([20]byte) bool, id [20]
 		if !known(h.InfoHash) {
 			return h, ErrHash
 		}
-		if err := greet(nc, h.InfoHash, id); err != nil {
+		if err := greet(nc, h.InfoHash, us); err != nil {
 			return h, err
 		}
 		return h, readID(nc, &h)
@@ -100,8 +106,12 @@ func shake(ctx context.Context, nc net.Conn, outgoing bool, side func(buf []byte
 	return Remote{ID: h.PeerID, Hash: h.InfoHash, Reserved: h.Reserved, Addr: addr, Outgoing: outgoing}, nil
 }
 
-func greet(nc net.Conn, hash, id [20]byte) error {
-	_, err := nc.Write(wire.AppendHandshake(nil, wire.Handshake{Reserved: wire.OurReserved(), InfoHash: hash, PeerID: id}))
+func greet(nc net.Conn, hash [20]byte, us Greeting) error {
+	h := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: hash, PeerID: us.ID}
+	if us.DHT {
+		h.Reserved = h.Reserved.WithDHT()
+	}
+	_, err := nc.Write(wire.AppendHandshake(nil, h))
 	return err
 }
 

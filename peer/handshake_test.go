@@ -50,21 +50,21 @@ func testHandshake(t *testing.T) {
 	a, b := pair(t)
 	out := make(chan shaken, 1)
 	go func() {
-		r, err := Initiate(t.Context(), a, hash, ourID)
+		r, err := Initiate(t.Context(), a, hash, Greeting{ID: ourID, DHT: true})
 		out <- shaken{r, err}
 	}()
-	in, err := Accept(t.Context(), b, isOurs, peerID)
+	in, err := Accept(t.Context(), b, isOurs, Greeting{ID: peerID})
 	got := <-out
 	if err != nil || got.err != nil {
 		t.Fatalf("handshake failed: %v, %v", err, got.err)
 	}
-	if want := (Remote{ID: ourID, Hash: hash, Reserved: wire.OurReserved(), Addr: addrOf(b)}); in != want {
+	if want := (Remote{ID: ourID, Hash: hash, Reserved: wire.OurReserved().WithDHT(), Addr: addrOf(b)}); in != want {
 		t.Errorf("accepted %+v, want %+v", in, want)
 	}
 	if want := (Remote{ID: peerID, Hash: hash, Reserved: wire.OurReserved(), Addr: addrOf(a), Outgoing: true}); got.r != want {
 		t.Errorf("initiated %+v, want %+v", got.r, want)
 	}
-	if !in.Fast() || !in.Ext() || in.DHT() || in.Limits(9) != (wire.Limits{Pieces: 9, Fast: true, Ext: true}) {
+	if !in.Fast() || !in.Ext() || !in.DHT() || got.r.DHT() || in.Limits(9) != (wire.Limits{Pieces: 9, Fast: true, Ext: true}) {
 		t.Errorf("two of us agree on %+v", in.Limits(9))
 	}
 	// The time limit is over with the handshake.
@@ -81,7 +81,7 @@ func testInitiatorWaits(t *testing.T) {
 	a, b := net.Pipe()
 	out := make(chan shaken, 1)
 	go func() {
-		r, err := Initiate(t.Context(), a, hash, ourID)
+		r, err := Initiate(t.Context(), a, hash, Greeting{ID: ourID})
 		out <- shaken{r, err}
 	}()
 	raw := make([]byte, 68)
@@ -115,7 +115,7 @@ func testAcceptAnswersEarly(t *testing.T) {
 	a, b := net.Pipe()
 	in := make(chan shaken, 1)
 	go func() {
-		r, err := Accept(t.Context(), b, isOurs, ourID)
+		r, err := Accept(t.Context(), b, isOurs, Greeting{ID: ourID})
 		in <- shaken{r, err}
 	}()
 	raw := wire.AppendHandshake(nil, wire.Handshake{InfoHash: hash, PeerID: peerID})
@@ -176,9 +176,9 @@ func testHandshakeFails(t *testing.T) {
 			start := time.Now()
 			var err error
 			if side == "initiate" {
-				_, err = Initiate(t.Context(), ours, hash, ourID)
+				_, err = Initiate(t.Context(), ours, hash, Greeting{ID: ourID})
 			} else {
-				_, err = Accept(t.Context(), ours, isOurs, ourID)
+				_, err = Accept(t.Context(), ours, isOurs, Greeting{ID: ourID})
 			}
 			if d := time.Since(start); !errors.Is(err, tt.err) || d != tt.after {
 				t.Errorf("%s, %s: %v after %v, want %v after %v", side, tt.name, err, d, tt.err, tt.after)
@@ -201,7 +201,7 @@ func testHandshakeCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	out := make(chan shaken, 1)
 	go func() {
-		r, err := Initiate(ctx, ours, hash, ourID)
+		r, err := Initiate(ctx, ours, hash, Greeting{ID: ourID})
 		out <- shaken{r, err}
 	}()
 	synctest.Wait()

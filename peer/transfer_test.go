@@ -39,7 +39,7 @@ func testTransfer(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	r, err := Initiate(t.Context(), nc, hash, ourID)
+	r, err := Initiate(t.Context(), nc, hash, Greeting{ID: ourID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func testTransfer(t *testing.T) {
 
 // serve answers requests until the other end leaves, and returns the bytes reported as sent.
 func serve(t *testing.T, nc net.Conn) (sent int) {
-	r, err := Accept(t.Context(), nc, isOurs, peerID)
+	r, err := Accept(t.Context(), nc, isOurs, Greeting{ID: peerID})
 	if err != nil {
 		t.Error(err)
 		return 0

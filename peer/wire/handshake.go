@@ -34,6 +34,12 @@ func (r Reserved) Ext() bool { return r[5]&0x10 != 0 }
 // Fast reports the bit of the fast extension (BEP 6).
 func (r Reserved) Fast() bool { return r[7]&0x04 != 0 }
 
+// WithDHT returns r with the bit of a peer that runs a DHT node (BEP 5).
+func (r Reserved) WithDHT() Reserved {
+	r[7] |= 0x01
+	return r
+}
+
 // DHT reports the bit of a peer that runs a DHT node (BEP 5).
 func (r Reserved) DHT() bool { return r[7]&0x01 != 0 }
 

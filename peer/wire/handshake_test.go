@@ -35,6 +35,7 @@ func TestReserved(t *testing.T) {
 	}{
 		{"none", Reserved{}, false, false, false},
 		{"ours", OurReserved(), true, true, false},
+		{"ours with a DHT node", OurReserved().WithDHT(), true, true, true},
 		{"DHT only", Reserved{7: 1}, false, false, true},
 		{"all bits of others", Reserved{0xff, 0xff, 0xff, 0xff, 0xff, 0xef, 0xff, 0xfa}, false, false, false},
 	} {

@@ -173,6 +173,14 @@ func (x *session) port() uint16 {
 // extMetadata is the id under which we take messages of ut_metadata (BEP 10). Any would do.
 const extMetadata = 1
 
+// dhtPort is where our node of the DHT listens, 0 if there is none.
+func (x *session) dhtPort() uint16 {
+	if !x.net.DHT {
+		return 0
+	}
+	return x.port()
+}
+
 // close closes what listen opened, for a session that does not begin.
 func (x *session) close() error {
 	if x.listener == nil {
@@ -184,7 +192,7 @@ func (x *session) close() error {
 // peering is who we are in the swarm.
 func (x *session) peering() core.Peering {
 	return core.Peering{
-		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers,
+		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers, DHTPort: x.dhtPort(),
 		Ext: wire.ExtHandshake{
 			M:    wire.ExtIDs{UtMetadata: extMetadata},
 			Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port(),
@@ -194,13 +202,21 @@ func (x *session) peering() core.Peering {
 
 // swarmConfig is how the swarm reaches its peers.
 func (x *session) swarmConfig() swarm.Config {
-	return swarm.Config{
+	cfg := swarm.Config{
 		InfoHash:  x.hash,
 		Dial:      x.policy.Dial,
 		Local:     func(err error) bool { return sockets.Exhausted(err) || sockets.Offline(err) },
 		Log:       x.log,
 		Completed: func() { x.whenComplete() },
 	}
+	if x.dhtPort() != 0 {
+		cfg.Node = func(at netip.AddrPort) { // called once the swarm has begun, and with it the node
+			if x.node != nil {
+				x.node.Ping(at)
+			}
+		}
+	}
+	return cfg
 }
 
 // remaining is what is left of a time limit that runs from the start of the command; 0 means none.

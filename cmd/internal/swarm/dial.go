@@ -44,13 +44,16 @@ func (s *Swarm) connect(to netip.AddrPort) (o *opened, err error) {
 		return nil, err
 	}
 	defer closeUnless(&o, nc)
-	r, err := peer.Initiate(s.ctx, nc, s.cfg.InfoHash, s.id)
+	r, err := peer.Initiate(s.ctx, nc, s.cfg.InfoHash, s.greeting())
 	if err != nil {
 		return nil, err
 	}
 	r.Addr = to // the name under which the core knows it
 	return &opened{conn: nc, remote: r}, nil
 }
+
+// greeting is what our handshakes say.
+func (s *Swarm) greeting() peer.Greeting { return peer.Greeting{ID: s.id, DHT: s.cfg.Node != nil} }
 
 // Accept shakes hands on a connection from the listener and passes it to the loop, or closes it. It
 // returns soon after ctx or nc ends.
@@ -59,7 +62,7 @@ func (s *Swarm) Accept(ctx context.Context, nc net.Conn) {
 	var o *opened
 	defer closeUnless(&o, nc)
 	known := func(hash [20]byte) bool { return hash == s.cfg.InfoHash }
-	r, err := peer.Accept(ctx, nc, known, s.id)
+	r, err := peer.Accept(ctx, nc, known, s.greeting())
 	if err != nil {
 		s.log.Debug("handshake failed", "why", err)
 		return

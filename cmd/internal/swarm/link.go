@@ -42,7 +42,7 @@ func (s *Swarm) join(now time.Time, o *opened) {
 	s.links[id] = &link{id: id, conn: conn}
 	s.log.Info("peer joined", "peer", r.Addr, "outgoing", r.Outgoing, "id", peerID(r.ID))
 	s.handle(now, core.Event{Op: core.Joined, Link: id, Remote: &core.Remote{
-		ID: r.ID, Addr: r.Addr, Outgoing: r.Outgoing, Fast: r.Fast(), Ext: r.Ext(),
+		ID: r.ID, Addr: r.Addr, Outgoing: r.Outgoing, Fast: r.Fast(), Ext: r.Ext(), DHT: r.DHT(),
 	}})
 }
 

@@ -47,6 +47,10 @@ type Config struct {
 	// goroutines. Nil means that no error does.
 	Local func(error) bool
 
+	// Node is told on the loop where a peer says that its DHT node is (BEP 5); it must not block. Nil means that
+	// there is no DHT: peers are not told that we run a node.
+	Node func(at netip.AddrPort)
+
 	Log *slog.Logger // nil means discard
 
 	// Resolved is called on the loop with the info dictionary that hashes to InfoHash; it must not block. A
@@ -324,6 +328,10 @@ func (s *Swarm) do(e *core.Effect) {
 		s.drop(e.Link, e.Err)
 	case core.Done:
 		s.outcome = e.Outcome
+	case core.Node:
+		if s.cfg.Node != nil {
+			s.cfg.Node(e.Addr)
+		}
 	case core.Check:
 		s.check(e.Number, e.Parts)
 	case core.Resolved:

@@ -164,7 +164,7 @@ func testLiar(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		r, err := peer.Accept(t.Context(), nc, func([20]byte) bool { return true }, [20]byte{'-', 'L', 'I'})
+		r, err := peer.Accept(t.Context(), nc, func([20]byte) bool { return true }, peer.Greeting{ID: [20]byte{'-', 'L', 'I'}})
 		if err != nil {
 			t.Error(err)
 		}

@@ -58,6 +58,7 @@ type Remote struct {
 	Outgoing bool // we dialed
 	Fast     bool // both ends speak the fast extension (BEP 6)
 	Ext      bool // both ends speak the extension protocol (BEP 10)
+	DHT      bool // it runs a DHT node (BEP 5)
 }
 
 // A Source says where an address came from.
@@ -86,6 +87,7 @@ const (
 	Drop                      // close a connection, which the core has already forgotten: Link, Err
 	Done                      // the swarm has ended: Outcome
 	Completed                 // every wanted piece is verified; seeding goes on
+	Node                      // a peer says that its DHT node is there: Addr
 	Check                     // hash a copy of the metadata: Number, Parts
 	Resolved                  // the copy that was last found good is the metadata
 )

@@ -236,6 +236,7 @@ func (f *Fetch) joined(id LinkID, remote Remote) {
 		f.send(&l.contact, wire.Message{ID: wire.HaveNone})
 	}
 	f.introduce(&l.contact, f.peering.Ext)
+	f.tellNode(&l.contact)
 }
 
 // drop closes l's connection because of err and forgets it.
@@ -264,7 +265,10 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 	case wire.Extended:
 		f.extended(l, m)
 		return
-	case wire.Port, wire.KeepAlive:
+	case wire.Port:
+		f.node(&l.contact, m)
+		return
+	case wire.KeepAlive:
 		return
 	case wire.HaveAll, wire.HaveNone, wire.Bitfield:
 		if l.early.spoke && m.ID != wire.Bitfield {

@@ -119,6 +119,7 @@ func (c *Core) greet(l *link) {
 		c.send(&l.contact, wire.Message{ID: wire.Bitfield, Payload: have.Clone().Bytes()})
 	}
 	c.introduce(l)
+	c.tellNode(&l.contact)
 }
 
 // introduce sends our extension handshake as it is now: a partial seed says so (BEP 21).
@@ -140,7 +141,10 @@ func (c *Core) message(l *link, m wire.Message) {
 	case wire.Extended:
 		c.extended(l, m)
 		return
-	case wire.Port, wire.KeepAlive:
+	case wire.Port:
+		c.node(&l.contact, m)
+		return
+	case wire.KeepAlive:
 		return
 	}
 	if !l.gotHave { // BEP 3: the bitfield is first or not at all; a peer without one has nothing

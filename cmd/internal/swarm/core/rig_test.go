@@ -78,6 +78,8 @@ func word(e Effect) string {
 		return fmt.Sprintf("%d:read", e.Link)
 	case Dial:
 		return "dial " + e.Addr.String()
+	case Node:
+		return "node " + e.Addr.String()
 	case Drop:
 		return fmt.Sprintf("%d:drop %v", e.Link, e.Err)
 	case Done:

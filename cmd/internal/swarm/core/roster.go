@@ -17,6 +17,10 @@ type Peering struct {
 	MaxPeers int        // connections; 0 means 80
 	HalfOpen int        // dials under way at once; 0 means 30
 
+	// DHTPort is the UDP port of our DHT node, of which peers that run one too are told (BEP 5). 0 means that there is
+	// none, and that theirs do not matter.
+	DHTPort uint16
+
 	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
 	Ext wire.ExtHandshake
 }
@@ -65,6 +69,8 @@ type contact struct {
 	liar   bool     // it was convicted
 
 	ext wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
+
+	toldNode bool // it has said where its DHT node is
 
 	amInterested bool // we want something of it
 	interested   bool // it wants something of us (BEP 3)
@@ -198,6 +204,24 @@ func (r *roster) introduce(l *contact, h wire.ExtHandshake) {
 	}
 	h.YourIP = l.remote.Addr.Addr()
 	r.send(l, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)})
+}
+
+// tellNode tells a peer where our DHT node is: "Peer receiving a handshake indicating the remote peer supports the DHT
+// should send a PORT message" (BEP 5). It goes behind what we have, which must come first (BEP 6).
+func (r *roster) tellNode(l *contact) {
+	if r.peering.DHTPort != 0 && l.remote.DHT {
+		r.send(l, wire.Message{ID: wire.Port, Index: uint32(r.peering.DHTPort)})
+	}
+}
+
+// node takes a peer's PORT message. The first counts, for nobody moves, and somebody might have us ask one port of its
+// host after the other.
+func (r *roster) node(l *contact, m wire.Message) {
+	if r.peering.DHTPort == 0 || l.toldNode || m.Index == 0 || m.Index > 0xFFFF {
+		return
+	}
+	l.toldNode = true
+	r.emit(Effect{Op: Node, Addr: netip.AddrPortFrom(l.remote.Addr.Addr(), uint16(m.Index))})
 }
 
 // introduced takes a peer's extension handshake; fields that make no sense are ignored, as BEP 10 asks.
