@@ -32,6 +32,7 @@ const (
 	answerBurst   = 16 << 10 // bytes
 	maxRemembered = 400      // nodes of the last run, of one family
 	maxFound      = 2000     // peers that one search reports
+	maxRouters    = 200      // of one family
 )
 
 // Options configure a node.
@@ -167,6 +168,9 @@ func (n *Node) Router(now time.Time, at netip.AddrPort) {
 	f := n.familyOf(at.Addr())
 	if f == nil || slices.Contains(f.routers, at) {
 		return
+	}
+	if len(f.routers) >= maxRouters { // a name may lead to others each time it is looked up
+		f.routers = slices.Delete(f.routers, 0, 1)
 	}
 	f.routers = append(f.routers, at)
 	f.booted = time.Time{} // what was tried without it need not be waited for

@@ -435,6 +435,17 @@ func TestLateRouter(t *testing.T) {
 	}
 }
 
+// TestRoutersBounded: names that lead to other addresses each time cost no memory.
+func TestRoutersBounded(t *testing.T) {
+	n := newNode(1, nil)
+	for i := range 10 * maxRouters {
+		n.Router(begin, netip.AddrPortFrom(addr("20.1.1.1:1").Addr(), uint16(i+1)))
+	}
+	if got := len(n.families[0].routers); got != maxRouters {
+		t.Errorf("%d routers are kept", got)
+	}
+}
+
 // TestForeignAddresses: a public node cannot send us into our own network.
 func TestForeignAddresses(t *testing.T) {
 	n, router := newNode(1, nil), addr("20.1.1.1:4")
