@@ -49,6 +49,41 @@ func TestJunk(t *testing.T) {
 	})
 }
 
+// An answer counts only from the address that was asked, and with the transaction of the query.
+func TestForgedAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		from  netip.AddrPort
+		t     byte // how far the transaction is off
+		taken bool
+	}{{"as it should be", hostAt(1), 0, true}, {"from another", hostAt(2), 0, false}, {"another transaction", hostAt(1), 1, false}} {
+		in(t, func(t *testing.T, w *world) {
+			asked := w.stranger(hostAt(1))
+			n, _ := w.run(hostAt(0), Config{})
+			n.Ping(hostAt(1))
+			buf := make([]byte, krpc.MaxReceived)
+			size, _, err := asked.c.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := krpc.Parse(buf[:size])
+			if err != nil || len(m.T) < 2 {
+				t.Fatalf("asked %q, %v", buf[:size], err)
+			}
+			m.T[0] += tt.t
+			answerer := asked
+			if tt.from != hostAt(1) {
+				answerer = w.stranger(tt.from)
+			}
+			answerer.send(hostAt(0), krpc.Append(nil, &krpc.Message{Kind: krpc.IsReply, T: m.T, Reply: krpc.Reply{ID: id}}))
+			time.Sleep(3 * time.Second)
+			if got := n.Status().IPv4 == 1; got != tt.taken {
+				t.Errorf("%s: taken %v", tt.name, got)
+			}
+		})
+	}
+}
+
 // One who asks without end is not answered for a while, and does not keep others from being answered.
 func TestFlood(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {

@@ -10,8 +10,8 @@ type handleBudget struct {
 
 const (
 	// ownHandles are those that a run needs besides content and peers: the standard streams, the
-	// log, the runtime's poller, listeners, trackers, folders and the lock.
-	ownHandles = 20
+	// log, the runtime's poller, listeners, the DHT, trackers, folders and the lock.
+	ownHandles = 22
 
 	maxFiles   = 32  // that the storage keeps open
 	maxPending = 100 // inbound connections that have not shaken hands

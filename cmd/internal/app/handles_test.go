@@ -10,9 +10,9 @@ func TestShareHandles(t *testing.T) {
 	}{
 		{"no limit", 0, 80, handleBudget{32, 80, 100}},
 		{"the usual 1024", 1024, 80, handleBudget{32, 80, 100}},
-		{"many peers wanted", 1024, 5000, handleBudget{32, 872, 100}},
-		{"256", 256, 80, handleBudget{32, 80, 51}},
-		{"40", 40, 80, handleBudget{6, 11, 3}},
+		{"many peers wanted", 1024, 5000, handleBudget{32, 870, 100}},
+		{"256", 256, 80, handleBudget{32, 80, 50}},
+		{"40", 40, 80, handleBudget{6, 9, 3}},
 		{"next to none", 8, 80, handleBudget{2, 1, 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
