@@ -72,7 +72,7 @@ func TestFindsClosest(t *testing.T) {
 	for _, flight := range []int{1, 3, 8} {
 		for seed := range uint64(20) {
 			w := newWorld(2000, seed)
-			s := New(w.target, Options{Flight: flight, Slow: time.Second}, w.nodes[1990:])
+			s := New(w.target, Options{Flight: flight, Slow: time.Second, Exact: true}, w.nodes[1990:])
 			asked := w.run(s, nil)
 			if got := contacts(s.Closest()); !slices.Equal(got, w.nodes[:krpc.K]) {
 				t.Fatalf("flight %d, seed %d: found\n%v\nwant\n%v", flight, seed, got, w.nodes[:krpc.K])
@@ -89,7 +89,9 @@ func TestDeadNodes(t *testing.T) {
 	for seed := range uint64(20) {
 		w := newWorld(2000, seed)
 		dead := func(c krpc.Contact) bool { return slices.Index(w.nodes, c)%3 == 1 }
-		s := New(w.target, Shipped, w.nodes[1980:])
+		opt := Shipped
+		opt.Exact = true
+		s := New(w.target, opt, w.nodes[1980:])
 		w.run(s, dead)
 		var want []krpc.Contact
 		for _, c := range w.nodes {
@@ -289,6 +291,102 @@ func TestDoubtful(t *testing.T) {
 	s.Answered(c, nil, []krpc.Contact{w.nodes[5]}) // a second witness
 	if c, _ := s.Next(start); c != w.nodes[5] {
 		t.Errorf("asks %v, not the node that two named", c)
+	}
+}
+
+// liars returns nodes nearer to the target than any of the world, the nearest first, n of them.
+func (w *world) liars(n int, random *rand.Rand) []krpc.Contact {
+	var out []krpc.Contact
+	for i := range n {
+		addr := netip.AddrFrom4([4]byte{10, 100, byte(i), 1})
+		out = append(out, krpc.Contact{ID: krpc.RandomNear(w.target, 30, random), Addr: netip.AddrPortFrom(addr, 1)})
+	}
+	slices.SortFunc(out, w.target.Compare)
+	return out
+}
+
+// TestRing: nodes that name only the nearest of themselves, as near as they may be, do not end a search: of the nodes that do only
+// half have one node to thank for being named.
+func TestRing(t *testing.T) {
+	w := newWorld(200, 10)
+	ring := w.liars(krpc.K, rand.New(rand.NewPCG(10, 10)))
+	s := New(w.target, Options{Flight: 1, Slow: time.Second}, append(slices.Clone(w.nodes[20:40]), ring[krpc.K-1]))
+	honest := 0
+	for c, ok := s.Next(start); ok; c, ok = s.Next(start) {
+		if slices.Contains(ring, c) {
+			s.Answered(c, nil, ring)
+			continue
+		}
+		honest++
+		s.Answered(c, nil, w.closer(c))
+	}
+	if honest < 3 || !s.Done(start) { // beside the one of the liars that it began with
+		t.Errorf("%d of the others were asked", honest)
+	}
+}
+
+// TestTrap: nodes near the target that hardly know one another are passed by: then the search ends only with nodes
+// it came to from several of those it began with.
+func TestTrap(t *testing.T) {
+	random := rand.New(rand.NewPCG(11, 11))
+	w := newWorld(200, 11)
+	ring := w.liars(100, random)
+	s := New(w.target, Options{Flight: 1, Slow: time.Second}, append(slices.Clone(w.nodes[20:40]), ring[99]))
+	honest := 0
+	for c, ok := s.Next(start); ok; c, ok = s.Next(start) {
+		if slices.Contains(ring, c) {
+			s.Answered(c, nil, []krpc.Contact{ring[random.IntN(100)], ring[random.IntN(100)], ring[random.IntN(100)]})
+			continue
+		}
+		honest++
+		s.Answered(c, nil, w.closer(c))
+	}
+	if honest < 6 {
+		t.Errorf("%d of the others were asked", honest)
+	}
+	if got := s.Proven(); len(got) != 0 {
+		t.Errorf("%d of the liars show that they know the others", len(got))
+	}
+}
+
+// TestDistrust: a search that trusts none of those it began with asks more of them.
+func TestDistrust(t *testing.T) {
+	asked := func(wary bool) int {
+		w := newWorld(200, 12)
+		s := New(w.target, Options{Flight: 1, Slow: time.Second}, w.nodes[100:116])
+		if wary {
+			s.Distrust()
+		}
+		n := 0
+		for _, c := range w.run(s, nil) {
+			if slices.Contains(w.nodes[100:116], c) {
+				n++
+			}
+		}
+		return n
+	}
+	if trusting, wary := asked(false), asked(true); trusting != 1 || wary < 4 {
+		t.Errorf("%d and, where none is trusted, %d of those it began with were asked", trusting, wary)
+	}
+}
+
+// TestProven: nodes that name half of the others show that they know them; where there are few all are taken.
+func TestProven(t *testing.T) {
+	w := newWorld(krpc.K, 13)
+	s := New(w.target, Options{Flight: krpc.K, Slow: time.Second}, w.nodes)
+	for range w.nodes {
+		s.Next(start)
+	}
+	s.Answered(w.nodes[0], nil, nil)
+	if got := s.Proven(); !slices.Equal(got, w.nodes[:1]) {
+		t.Errorf("of one that answered %v are proven", got)
+	}
+	s.Answered(w.nodes[1], nil, w.nodes[:4]) // itself and three others
+	for _, c := range w.nodes[2:] {
+		s.Answered(c, nil, w.nodes[:5]) // four others or five
+	}
+	if got := s.Proven(); !slices.Equal(got, w.nodes[2:]) {
+		t.Errorf("proven are %v", got)
 	}
 }
 

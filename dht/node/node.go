@@ -253,7 +253,12 @@ func (n *Node) answered(now time.Time, f *family, from netip.AddrPort, m *krpc.M
 	if c.known && c.id != who.ID {
 		f.table.Failed(krpc.Contact{ID: c.id, Addr: c.to})
 	}
-	f.table.Answered(now, who, now.Sub(c.sent))
+	// Liars lead searches to one another. What a search meets is in the table only once it has shown that it is of use.
+	if rtt := now.Sub(c.sent); c.search == nil || !c.known || f.table.Knows(from) || slices.Contains(f.remembered, who) {
+		f.table.Answered(now, who, rtt)
+	} else {
+		c.search.times[from] = rtt
+	}
 	n.vote(f, from.Addr(), m.IP.Addr())
 	if c.search != nil {
 		n.heard(now, c, who, &m.Reply)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -242,21 +243,26 @@ func TestFloods(t *testing.T) {
 	}
 }
 
-// TestBounded: 100,000 queries of as many addresses and 100,000 announces leave the node as large as its limits say,
-// and sending no more than it may.
+// TestBounded: 100,000 announces with forged tokens and 20,000 other queries, of as many addresses, leave the node as large as its
+// limits say, and sending no more than it may.
 func TestBounded(t *testing.T) {
 	n, now := newNode(1, nil), begin
 	random := rand.New(rand.NewPCG(4, 4))
+	before := heapInUse()
+	const step = 50 * time.Millisecond // so that more is announced than may be stored before it is too old
 	sent, largest := 0, 0
-	for i := range 100_000 {
-		now = now.Add(time.Millisecond)
+	for i := range 120_000 {
+		now = now.Add(step)
 		ip := netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 1})
-		q := krpc.Query{Method: krpc.AnnouncePeer, Target: krpc.RandomID(random), Port: 1, Token: token(n.tokens.secret, ip)}
-		if i%2 == 0 {
-			q = krpc.Query{Method: krpc.GetPeers, Target: krpc.RandomID(random)}
-		}
-		if i%10 == 1 {
-			q.Target = krpc.ID{1}
+		q := krpc.Query{Method: krpc.AnnouncePeer, Target: krpc.RandomID(random), Port: 1, Token: token([32]byte{1}, ip)}
+		switch i % 12 {
+		case 0:
+			q.Method = krpc.GetPeers
+		case 6:
+			q.Token = token(n.tokens.secret, ip)
+			if i%60 == 6 {
+				q.Target = krpc.ID{1}
+			}
 		}
 		n.Receive(now, netip.AddrPortFrom(ip, 1), query(q))
 		if i%100 == 0 {
@@ -267,8 +273,9 @@ func TestBounded(t *testing.T) {
 		}
 		largest = max(largest, len(n.store.torrents))
 	}
-	if most := answersPerSec*100 + answerBurst + 100*queriesPerSec*200; sent > most {
-		t.Errorf("%d bytes were sent in 100 s", sent)
+	seconds := int(now.Sub(begin) / time.Second)
+	if most := answersPerSec*seconds + answerBurst + seconds*queriesPerSec*200; sent > most {
+		t.Errorf("%d bytes were sent in %d s", sent, seconds)
 	}
 	if len(n.floods.callers) > maxCallers || largest > maxTorrents || len(n.calls) > maxCalls || n.families[0].table.Len() > 200 {
 		t.Errorf("%d callers, %d torrents, %d calls, %d nodes", len(n.floods.callers), largest, len(n.calls), n.families[0].table.Len())
@@ -278,8 +285,73 @@ func TestBounded(t *testing.T) {
 			t.Errorf("%d peers of one torrent", len(tor.peers))
 		}
 	}
+	grown := heapInUse() - before
+	t.Logf("the node grew by %d KiB and held %d torrents at most", grown>>10, largest)
+	if grown > 4<<20 {
+		t.Errorf("the node grew by %d bytes", grown)
+	}
 	if m := asks(t, n, now.Add(time.Hour), addr("9.8.7.6:1"), query(krpc.Query{Method: krpc.GetPeers, Target: krpc.ID{1}})); m == nil || m.Reply.Values != nil {
 		t.Errorf("peers that announced an hour ago: %+v", m)
+	}
+}
+
+// heapInUse returns how many bytes are in use.
+func heapInUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestBoundedSearch: a search that every node it asks answers with 50 nodes and 50 peers nobody has named before, of both
+// families, stays within its limits, and so does what the node learns by it.
+func TestBoundedSearch(t *testing.T) {
+	n, now := newNode(1, func(o *Options) { o.IPv6 = true }), begin
+	random := rand.New(rand.NewPCG(6, 6))
+	made := 0
+	public := func() netip.Addr {
+		made++
+		return netip.AddrFrom4([4]byte{byte(20 + made>>16), byte(made >> 8), byte(made), 1})
+	}
+	for range 3 * seeds {
+		ip := public()
+		n.Remember([]krpc.Contact{{ID: krpc.IDFor(ip, random), Addr: netip.AddrPortFrom(ip, 1)}})
+	}
+	target := krpc.RandomID(random)
+	n.Search(now, target, Announce{})
+	s := n.searches[0]
+	answers, peers := 0, 0
+	for answers < 1000 && !s.ended {
+		eff := n.Take()
+		for _, p := range eff.Peers {
+			peers += len(p.Addrs)
+		}
+		for _, p := range eff.Packets {
+			m, err := krpc.Parse(p.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers++
+			r := krpc.Reply{ID: krpc.IDFor(p.To.Addr(), random)}
+			for range 50 {
+				ip := public()
+				r.Nodes = append(r.Nodes, krpc.Contact{ID: forge(target, ip, random), Addr: netip.AddrPortFrom(ip, 1)})
+				r.Values = append(r.Values, netip.AddrPortFrom(public(), 2))
+				six := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(made >> 8), byte(made), 15: 1})
+				r.Nodes6 = append(r.Nodes6, krpc.Contact{ID: krpc.IDFor(six, random), Addr: netip.AddrPortFrom(six, 1)})
+			}
+			n.Receive(now, p.To, krpc.Append(nil, &krpc.Message{Kind: krpc.IsReply, T: m.T, Reply: r}))
+		}
+		now = n.Next(now)
+		n.Tick(now)
+	}
+	if answers < 2*krpc.K || len(s.found) > maxFound || peers > maxFound || len(s.times) > answers {
+		t.Errorf("%d answers brought %d peers, of which %d are kept, and %d round trips", answers, peers, len(s.found), len(s.times))
+	}
+	for _, f := range n.families {
+		if len(f.remembered) > maxRemembered || len(f.votes) > maxVotes || f.table.Len() > maxRemembered {
+			t.Errorf("%d nodes are remembered, %d votes, %d nodes in the table", len(f.remembered), len(f.votes), f.table.Len())
+		}
 	}
 }
 
@@ -518,6 +590,42 @@ func TestSave(t *testing.T) {
 	}
 }
 
+// TestProven: what a search meets is in the table once it has shown that it knows the nodes nearest to the target, and a node that
+// names only others is not.
+func TestProven(t *testing.T) {
+	n, random := newNode(1, nil), rand.New(rand.NewPCG(8, 8))
+	var all []krpc.Contact
+	for i := range krpc.K + 1 {
+		ip := netip.AddrFrom4([4]byte{20, byte(i), 1, 1})
+		all = append(all, krpc.Contact{ID: krpc.IDFor(ip, random), Addr: netip.AddrPortFrom(ip, 1)})
+	}
+	router, near := all[0], all[1:]
+	n.Router(begin, router.Addr)
+	n.Search(begin, krpc.ID{7}, Announce{})
+	for packets := n.Take().Packets; len(packets) > 0; packets = n.Take().Packets {
+		for _, p := range packets {
+			m, err := krpc.Parse(p.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(all, func(c krpc.Contact) bool { return c.Addr == p.To })
+			r := krpc.Reply{ID: all[i].ID, Nodes: near}
+			if all[i] == near[0] {
+				r.Nodes = nil
+			}
+			n.Receive(begin, p.To, krpc.Append(nil, &krpc.Message{Kind: krpc.IsReply, T: m.T, Reply: r}))
+			if len(n.searches) > 0 && n.families[0].table.Len() > 1 {
+				t.Fatal("a node that showed nothing is in the table")
+			}
+		}
+	}
+	for _, c := range all {
+		if got, want := n.families[0].table.Knows(c.Addr), c != near[0]; got != want {
+			t.Errorf("%v is in the table: %v, want %v", c.Addr, got, want)
+		}
+	}
+}
+
 // liveOne returns a host that lives.
 func (w *world) liveOne() *host {
 	for {
@@ -527,25 +635,31 @@ func (w *world) liveOne() *host {
 	}
 }
 
-// announced lets n nodes announce torrents and returns these.
-func (w *world) announced(t *testing.T, n int, saved [][]krpc.Contact) []krpc.ID {
-	var hashes []krpc.ID
+// announced lets n nodes announce torrents and returns these, and how many queries an announcing search took.
+func (w *world) announced(n int, saved [][]krpc.Contact) (hashes []krpc.ID, queries float64) {
 	for i := range n {
 		h := krpc.RandomID(w.random)
 		at := w.warm(shipped, saved[i%len(saved)])
-		if r := w.search(at, h, Announce{Port: 1}); r.told == 0 {
-			t.Errorf("nobody took announce %d", i)
-		}
+		queries += float64(w.search(at, h, Announce{Port: 1}).queries) / float64(n)
 		w.remove(at)
 		hashes = append(hashes, h)
 	}
-	return hashes
+	return hashes, queries
+}
+
+// many returns how much of a measurement is done: all for the figures in the README of dht, which -v logs, less in a
+// plain run of the tests.
+func many(all int) int {
+	if testing.Verbose() {
+		return all
+	}
+	return all * 3 / 10
 }
 
 // TestSearches measures searches among 10,000 nodes; the README of dht has the table that it logs. Warm means that the node
 // remembers what 80 searches of an earlier run left it, of which a quarter has died since.
 func TestSearches(t *testing.T) {
-	t.Log("| setting | found | first peer ms, median | 99 % | closest 8 ms, median | 99 % | queries | answers |")
+	t.Log(header)
 	for _, tt := range []struct {
 		name string
 		opt  Options
@@ -558,9 +672,9 @@ func TestSearches(t *testing.T) {
 			saved = append(saved, w.remembered(tt.opt, 80))
 		}
 		w.kill(0.25)
-		hashes := w.announced(t, 20, saved)
+		hashes, _ := w.announced(20, saved)
 		s := summary{name: tt.name}
-		for i := range 500 {
+		for i := range many(1000) {
 			at, n := w.node(tt.opt)
 			if tt.warm {
 				n.Remember(saved[i%len(saved)])
@@ -575,22 +689,62 @@ func TestSearches(t *testing.T) {
 		switch {
 		case s.found < s.searches*99/100:
 			t.Errorf("%s: %d of %d searches found a peer", tt.name, s.found, s.searches)
-		case tt.name == "shipped, warm" && (median > 180*time.Millisecond || most > 700*time.Millisecond || s.queries > 16*s.searches):
-			t.Errorf("warm: median %v, 99 %% %v, %d queries", median, most, s.queries)
+		case tt.name == "shipped, warm" && (median > 180*time.Millisecond || most > 700*time.Millisecond || s.queries > 15*s.searches):
+			t.Errorf("warm: median %v, 99 %% %v, %d queries in %d searches", median, most, s.queries, s.searches)
 		case tt.name == "shipped, cold" && median > 1500*time.Millisecond:
 			t.Errorf("cold: median %v", median)
 		}
 	}
 }
 
-// TestAttacks: a fifth of the nodes lies in one of two ways, with ids that fit their addresses, each in a network of its
-// own. What is announced is found all the same.
+// TestAnnounces: what is announced in the network of TestSearches, a hundred random nodes find.
+func TestAnnounces(t *testing.T) {
+	const lookers = 100
+	w := newWorld(13333, 5)
+	w.loss = 0.02
+	var saved [][]krpc.Contact
+	for range 8 {
+		saved = append(saved, w.remembered(shipped, 40))
+	}
+	w.kill(0.25)
+	announces, found := many(20), 0
+	hashes, queries := w.announced(announces, saved)
+	for _, hash := range hashes {
+		for range lookers {
+			at := w.warm(shipped, saved[w.random.IntN(len(saved))])
+			if w.search(at, hash, Announce{}).first != 0 {
+				found++
+			}
+			w.remove(at)
+		}
+	}
+	t.Logf("%d announces took %.1f queries each; of %d who looked for each %.1f %% found it", announces, queries, lookers,
+		100*float64(found)/float64(announces*lookers))
+	if found < announces*lookers*99/100 {
+		t.Errorf("%d of %d lookers found what was announced", found, announces*lookers)
+	}
+}
+
+// TestAttacks: a fifth of the nodes lies, each in a network of its own and with an id that fits its address. What is announced is
+// found all the same. How many find it where liars choose their ids is only logged, and so is what it would be without
+// BEP 42, from which private addresses are exempt.
 func TestAttacks(t *testing.T) {
+	t.Log(header)
+	public, private := netip.MustParseAddr("20.0.0.1"), netip.MustParseAddr("10.0.0.1")
 	for _, tt := range []struct {
-		name string
-		role role
-	}{{"junk", junk}, {"dead ends", deadEnds}} {
-		w := newWorld(6666, 2)
+		name  string
+		role  role
+		at    netip.Addr
+		bound bool // their ids are
+	}{
+		{"junk", junk, public, true}, {"addresses where nobody is", deadEnds, public, true}, {"the nearest of their own", ring, public, true},
+		{"some near ones of their own", wideRing, public, true},
+		{"with ids at the target", squatter, public, false}, {"with ids at the target, no BEP 42", squatter, private, false},
+	} {
+		if !tt.bound && !testing.Verbose() {
+			continue
+		}
+		w := newWorldAt(tt.at, 6666, 2)
 		w.loss = 0.02
 		for _, h := range w.hosts {
 			if w.random.IntN(5) == 0 {
@@ -598,19 +752,19 @@ func TestAttacks(t *testing.T) {
 			}
 		}
 		var saved [][]krpc.Contact
-		for range 10 {
+		for range many(10) {
 			saved = append(saved, w.remembered(shipped, 40))
 		}
 		w.kill(0.25)
-		hashes := w.announced(t, 20, saved)
+		hashes, _ := w.announced(many(200), saved)
 		s := summary{name: tt.name}
-		for i := range 500 {
-			at := w.warm(shipped, saved[i%len(saved)])
+		for i := range many(1000) {
+			at := w.warm(shipped, saved[w.random.IntN(len(saved))])
 			s.add(w.search(at, hashes[i%len(hashes)], Announce{}))
 			w.remove(at)
 		}
 		t.Log(&s)
-		if s.found < s.searches*99/100 {
+		if tt.bound && s.found < s.searches*99/100 {
 			t.Errorf("%s: %d of %d searches found a peer", tt.name, s.found, s.searches)
 		}
 	}
@@ -622,7 +776,8 @@ func TestReplays(t *testing.T) {
 		w := newWorld(500, 3)
 		w.loss = 0.1
 		saved := [][]krpc.Contact{w.remembered(shipped, 3)}
-		return fmt.Sprint(saved, w.announced(t, 2, saved), w.now, w.seq)
+		hashes, _ := w.announced(2, saved)
+		return fmt.Sprint(saved, hashes, w.now, w.seq)
 	}
 	if a, b := run(), run(); a != b {
 		t.Error("two runs of one seed differ")

@@ -39,6 +39,7 @@ type search struct {
 	sent     time.Time        // when the last query went out
 	out      int              // queries that may still be answered
 	found    map[netip.AddrPort]struct{}
+	times    map[netip.AddrPort]time.Duration // round trips of nodes that the table is not told of yet
 	ended    bool
 	answered int
 
@@ -73,11 +74,15 @@ func (n *Node) begin(now time.Time, s *search, target krpc.ID) {
 	if len(start) < seeds {
 		start = append(start, nearest(f.remembered, target, seeds)...)
 	}
-	if len(start) < krpc.K {
+	opt := n.opt.Search
+	opt.Exact = s.announce.Port != 0
+	s.look = lookup.New(target, opt, start)
+	if len(start) < seeds {
 		s.beg()
+		s.look.Distrust()
 	}
-	s.look = lookup.New(target, n.opt.Search, start)
 	s.found = map[netip.AddrPort]struct{}{}
+	s.times = map[netip.AddrPort]time.Duration{}
 	n.searches = append(n.searches, s)
 }
 
@@ -203,9 +208,14 @@ func (n *Node) heard(now time.Time, c *call, who krpc.Contact, r *krpc.Reply) {
 	}
 }
 
-// finish announces to the nodes nearest to the target, if that is wanted.
+// finish takes nodes that the search found into the table and announces to the nearest, if that is wanted.
 func (n *Node) finish(now time.Time, s *search) {
 	s.announcing = true
+	for _, c := range s.look.Proven() {
+		if rtt, ok := s.times[c.Addr]; ok {
+			s.family.table.Answered(now, c, rtt)
+		}
+	}
 	if s.announce.Port != 0 && s.method == krpc.GetPeers {
 		for _, to := range s.look.Closest() {
 			if to.Token == nil {

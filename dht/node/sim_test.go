@@ -25,6 +25,9 @@ type world struct {
 	nodes  map[netip.AddrPort]*Node
 	next   netip.Addr
 	loss   float64
+	liars  []*host                // that live; made when first needed
+	depth  map[netip.AddrPort]int // of the search that runs: over how many answers it came to an address, its own included
+	hops   int                    // to the first answer with peers; 0 if there was none yet
 
 	onPeers func(at netip.AddrPort, p Peers)
 	onEnded func(at netip.AddrPort, e Ended)
@@ -48,6 +51,9 @@ const (
 	honest   role = iota
 	junk          // answers what is no message
 	deadEnds      // names addresses where nobody is, close to any target
+	ring          // names only others of its kind: the eight nearest to the target
+	wideRing      // as ring, but eight of the 24 nearest
+	squatter      // names others of its kind, all of whom are at the target whatever that is
 )
 
 type event struct {
@@ -78,10 +84,15 @@ func (q *events) Pop() any {
 
 // newWorld makes n hosts that live, at addresses of networks of their own, with round trips around 80 ms.
 func newWorld(n int, seed uint64) *world {
+	return newWorldAt(netip.AddrFrom4([4]byte{20, 0, 0, 1}), n, seed)
+}
+
+// newWorldAt is newWorld at the addresses from first on.
+func newWorldAt(first netip.Addr, n int, seed uint64) *world {
 	w := &world{
 		random: rand.New(rand.NewPCG(seed, 0)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		byAddr: map[netip.AddrPort]*host{}, nodes: map[netip.AddrPort]*Node{}, sent: map[netip.AddrPort]int{}, wake: map[netip.AddrPort]time.Time{},
-		next: netip.AddrFrom4([4]byte{20, 0, 0, 1}),
+		next: first,
 	}
 	for range n {
 		addr := w.address()
@@ -102,7 +113,7 @@ func (w *world) sort() {
 	slices.SortFunc(w.hosts, func(a, b *host) int { return krpc.ID{}.Compare(a.Contact, b.Contact) })
 }
 
-// address returns a public address in a /24 that nobody else is in.
+// address returns an address, public unless the world was moved, in a /24 that nobody else is in.
 func (w *world) address() netip.AddrPort {
 	a := w.next.As4()
 	for i := 2; ; i-- {
@@ -119,6 +130,7 @@ func (w *world) kill(share float64) {
 	for _, h := range w.hosts {
 		h.dead = h.dead || w.random.Float64() < share
 	}
+	w.liars = nil
 }
 
 // node puts a real node into the world.
@@ -189,6 +201,7 @@ func (w *world) run(d time.Duration, done func() bool) bool {
 		if n := w.nodes[e.to]; n != nil {
 			switch {
 			case e.data != nil:
+				w.trace(e)
 				n.Receive(w.now, e.from, e.data)
 			case w.wake[e.to] != e.at:
 				continue // it asked to be woken at another time since
@@ -221,6 +234,18 @@ func (w *world) answer(h *host, e event) {
 		for range krpc.K {
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(100 + w.random.IntN(50)), byte(w.random.Uint32()), byte(w.random.Uint32()), 1}), 1)
 			r.Nodes = append(r.Nodes, krpc.Contact{ID: forge(m.Query.Target, addr.Addr(), w.random), Addr: addr})
+		}
+	case ring:
+		r.Token, r.Nodes = []byte("liar"), nearestHosts(w.ring(), m.Query.Target, krpc.K)
+	case wideRing:
+		all := nearestHosts(w.ring(), m.Query.Target, 3*krpc.K)
+		w.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		r.Token, r.Nodes = []byte("liar"), all[:min(krpc.K, len(all))]
+	case squatter:
+		r.ID, r.Token = squat(m.Query.Target, h.Addr), []byte("liar")
+		for range krpc.K {
+			addr := w.ring()[w.random.IntN(len(w.ring()))].Addr
+			r.Nodes = append(r.Nodes, krpc.Contact{ID: squat(m.Query.Target, addr), Addr: addr})
 		}
 	default:
 		r.Token = []byte("token")
@@ -256,17 +281,41 @@ func forge(target krpc.ID, ip netip.Addr, random *rand.Rand) krpc.ID {
 	return best
 }
 
+// squat returns the id right at the target that a squatter at an address takes.
+func squat(target krpc.ID, addr netip.AddrPort) krpc.ID {
+	ip := addr.Addr().As4()
+	copy(target[16:], ip[:])
+	return target
+}
+
 // closest names eight nodes of the host's table.
 func (h *host) closest(w *world, target krpc.ID) []krpc.Contact {
 	if h.table == nil {
 		h.fill(w)
 	}
+	return nearestHosts(h.table, target, krpc.K)
+}
+
+// ring returns the liars that live.
+func (w *world) ring() []*host {
+	if w.liars == nil {
+		for _, h := range w.hosts {
+			if h.role != honest && !h.dead {
+				w.liars = append(w.liars, h)
+			}
+		}
+	}
+	return w.liars
+}
+
+// nearestHosts returns the n of hosts that are nearest to the target, nearest first.
+func nearestHosts(hosts []*host, target krpc.ID, n int) []krpc.Contact {
 	var out []krpc.Contact
-	for _, o := range h.table {
+	for _, o := range hosts {
 		at, _ := slices.BinarySearchFunc(out, o, func(c krpc.Contact, o *host) int { return target.Compare(c, o.Contact) })
-		if at < krpc.K {
+		if at < n {
 			out = slices.Insert(out, at, o.Contact)
-			out = out[:min(len(out), krpc.K)]
+			out = out[:min(len(out), n)]
 		}
 	}
 	return out
@@ -296,9 +345,27 @@ func (h *host) fill(w *world) {
 	}
 }
 
+// trace follows the search that runs by an answer that reaches it.
+func (w *world) trace(e event) {
+	m, err := krpc.Parse(e.data)
+	if err != nil || m.Kind != krpc.IsReply {
+		return
+	}
+	d := max(w.depth[e.from], 1)
+	if len(m.Reply.Values) > 0 && w.hops == 0 {
+		w.hops = d
+	}
+	for _, c := range m.Reply.Nodes {
+		if w.depth[c.Addr] == 0 {
+			w.depth[c.Addr] = d + 1
+		}
+	}
+}
+
 // A result is what one search came to; durations are since it began.
 type result struct {
 	first, end     time.Duration // 0: no peer was found; the search did not end
+	hops           int           // answers on the way to the first peer, that one included
 	queries        int
 	answered, told int
 }
@@ -318,10 +385,11 @@ func (w *world) search(at netip.AddrPort, hash krpc.ID, announce Announce) resul
 			r.end, r.answered, r.told = w.now.Sub(began), e.Answered, e.Announced
 		}
 	}
+	w.depth, w.hops = map[netip.AddrPort]int{}, 0
 	id = n.Search(w.now, hash, announce)
 	w.flush(at)
 	w.run(time.Minute, func() bool { return r.end != 0 })
-	r.queries = w.sent[at] - sent - r.told
+	r.hops, r.queries = w.hops, w.sent[at]-sent-r.told
 	return r
 }
 
@@ -358,8 +426,11 @@ type summary struct {
 	name             string
 	searches, found  int
 	firsts, ends     []time.Duration
+	hops             int
 	queries, answers int
 }
+
+const header = "| setting | found | hops | first peer ms, median | 99 % | closest 8 ms, median | 99 % | queries | answers |"
 
 func (s *summary) add(r result) {
 	s.searches++
@@ -367,6 +438,7 @@ func (s *summary) add(r result) {
 	s.answers += r.answered
 	if r.first != 0 {
 		s.found++
+		s.hops += r.hops
 		s.firsts = append(s.firsts, r.first)
 	}
 	s.ends = append(s.ends, r.end)
@@ -374,9 +446,10 @@ func (s *summary) add(r result) {
 
 func (s *summary) String() string {
 	ms := func(d time.Duration) int64 { return d.Round(time.Millisecond).Milliseconds() }
-	return fmt.Sprintf("| %s | %.1f %% | %d | %d | %d | %d | %.1f | %.1f |", s.name, 100*float64(s.found)/float64(s.searches),
+	per := func(n, of int) float64 { return float64(n) / float64(max(of, 1)) }
+	return fmt.Sprintf("| %s | %.1f %% | %.1f | %d | %d | %d | %d | %.1f | %.1f |", s.name, 100*per(s.found, s.searches), per(s.hops, s.found),
 		ms(quantile(s.firsts, .5)), ms(quantile(s.firsts, .99)), ms(quantile(s.ends, .5)), ms(quantile(s.ends, .99)),
-		float64(s.queries)/float64(s.searches), float64(s.answers)/float64(s.searches))
+		per(s.queries, s.searches), per(s.answers, s.searches))
 }
 
 var plain = Options{ReadOnly: true, Search: lookup.Options{Flight: 3, Slow: 2 * time.Second}}
