@@ -31,8 +31,9 @@ type Options struct {
 	// Hedge, 0 for Slow: then every search waits for something.
 	Slow, Hedge time.Duration
 
-	// Exact has a search end only when no node is known that may be nearer than those that answered. That takes a query or
-	// two more, and is for those who announce: a lookup meets some of the nodes that were told of a peer long before.
+	// Exact has a search end only when no node is known that may be nearer than those that answered, and not before it came to
+	// them from two of those it began with at least. That takes some ten queries more, and is for those who announce: a
+	// lookup meets some of the nodes that were told of a peer long before.
 	Exact bool
 }
 
