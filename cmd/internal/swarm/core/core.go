@@ -8,8 +8,8 @@
 // sockets, the disk and the buffers, tells the core what happened and does what it asks.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
-// send), choking (whom to serve), dialing (whom to connect to), blame (who lied) and leaving (when
-// to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
+// send), choking (whom to serve), dialing (whom to connect to), pex (whom to tell of whom), blame (who
+// lied) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
 package core
 
@@ -150,6 +150,7 @@ func (c *Core) due() {
 		c.nextTick = c.now.Add(tickEvery)
 		c.checkTimeouts()
 		c.pick.updateRates(c)
+		c.gossip()
 	}
 	c.serveMetadata()
 	c.pumpIfFreed()

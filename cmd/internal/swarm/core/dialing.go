@@ -96,8 +96,8 @@ func (r *roster) found(addrs []netip.AddrPort, src Source) {
 	}
 }
 
-// dialable reports whether an address can be a peer's: loopback only where the user or a tracker or
-// DHT on this machine names it.
+// dialable reports whether an address can be a peer's: loopback only where the user, or a tracker, a DHT or a
+// peer on this machine, names it.
 func dialable(at netip.AddrPort, src Source) bool {
 	ip := at.Addr()
 	if at.Port() == 0 || !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() {
@@ -106,7 +106,7 @@ func dialable(at netip.AddrPort, src Source) bool {
 	if ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
-	return !ip.IsLoopback() || src == SourceStatic || src == SourceLocalTracker || src == SourceLocalDHT
+	return !ip.IsLoopback() || src == SourceStatic || src == SourceLocalTracker || src == SourceLocalDHT || src == SourcePEX
 }
 
 // add keeps an address, in the place of another if the list is full: of one that has failed or, so

@@ -72,6 +72,7 @@ const (
 	SourceMagnet                     // the magnet link itself
 	SourceLocalDHT                   // a DHT of this machine alone: may name loopback addresses
 	SourceDHT                        // the DHT, where anyone may say anything
+	SourcePEX                        // a peer: within the core only, which judges by the peer's own address
 )
 
 // An EffectOp says what an [Effect] wants done.

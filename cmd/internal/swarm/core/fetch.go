@@ -168,6 +168,7 @@ func (f *Fetch) due() {
 	if !f.now.Before(f.nextTick) {
 		f.nextTick = f.now.Add(fetchTick)
 		f.checkSilence()
+		f.gossip()
 	}
 	if !f.resolved {
 		f.ask()
@@ -314,6 +315,10 @@ func (f *Fetch) extended(l *fetchLink, m wire.Message) {
 			f.drop(l, err)
 		} else {
 			f.metadata(l, msg)
+		}
+	case f.peering.Ext.M.UtPex:
+		if err := f.gossiped(&l.contact, m.Payload, false); err != nil {
+			f.drop(l, err)
 		}
 	}
 }

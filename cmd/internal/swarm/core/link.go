@@ -48,7 +48,6 @@ type link struct {
 
 	sched    *piece.Peer // what it has
 	gotHave  bool        // it has said what it has, so a bitfield would be late
-	seed     bool        // it has everything
 	wasLeech bool        // it lacked something when it said so first
 
 	// Picking: what we ask of it.
@@ -171,15 +170,19 @@ func (c *Core) message(l *link, m wire.Message) {
 	// Suggest and AllowedFast are hints we do not need to take (BEP 6).
 }
 
-// extended takes an extension message.
+// extended takes an extension message: the handshake (BEP 10, BEP 21), or one of an id that ours has named.
 func (c *Core) extended(l *link, m wire.Message) {
-	if m.ExtID != 0 {
-		if m.ExtID == c.peering.Ext.M.UtMetadata {
-			c.metadata(l, m.Payload)
-		}
+	var err error
+	switch m.ExtID {
+	case 0:
+		err = c.introduced(&l.contact, m.Payload)
+	case c.peering.Ext.M.UtMetadata:
+		c.metadata(l, m.Payload)
 		return
+	case c.peering.Ext.M.UtPex:
+		err = c.gossiped(&l.contact, m.Payload, c.leaving.complete)
 	}
-	if err := c.introduced(&l.contact, m.Payload); err != nil {
+	if err != nil {
 		c.drop(l, err)
 		return
 	}

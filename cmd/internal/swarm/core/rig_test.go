@@ -23,6 +23,7 @@ type rig struct {
 	keep  []string       // set aside by failAll
 	count map[uint32]int // written blocks of each piece, of lie
 	asks  []piece.Block  // requests we sent, of all links, in order
+	exts  []Effect       // extended messages we sent, but for handshakes
 }
 
 const (
@@ -60,6 +61,9 @@ func (r *rig) handle(ev Event) {
 	for _, e := range r.c.Handle(r.now, ev) {
 		if e.Op == Send && e.Msg.ID == wire.Request {
 			r.asks = append(r.asks, piece.Block{Piece: e.Msg.Index, Begin: e.Msg.Begin, Length: e.Msg.Length})
+		}
+		if e.Op == Send && e.Msg.ID == wire.Extended && e.Msg.ExtID != 0 {
+			r.exts = append(r.exts, e)
 		}
 		r.got = append(r.got, word(e))
 	}

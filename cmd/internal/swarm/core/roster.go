@@ -49,6 +49,7 @@ type roster struct {
 	now      time.Time // of the event being handled
 	out      []Effect
 	contacts []*contact // who is connected, in order of joining: what is ranged over
+	changes  int        // of contacts, and of what they say of themselves
 	met      int        // handshakes completed
 	dialing  dialState
 }
@@ -67,8 +68,10 @@ type contact struct {
 	at     *address // where it can be dialed; nil if we do not know
 	useful bool     // it has given us something, or we it
 	liar   bool     // it was convicted
+	seed   bool     // it has everything
 
 	ext wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
+	pex pexState
 
 	toldNode bool // it has said where its DHT node is
 
@@ -113,6 +116,7 @@ func (r *roster) admit(id LinkID, remote Remote, seeding bool) (l, twin, spare *
 // enter adds a contact that was admitted, once those it replaces are gone.
 func (r *roster) enter(l *contact) {
 	r.contacts = append(r.contacts, l)
+	r.changes++
 	r.dialing.joined(r, l)
 }
 
@@ -194,6 +198,7 @@ func (r *roster) spare(ofCalls bool) (*contact, error) {
 func (r *roster) left(l *contact, err error) {
 	i := slices.Index(r.contacts, l)
 	r.contacts = slices.Delete(r.contacts, i, i+1)
+	r.changes++
 	r.dialing.left(r, l, err)
 }
 
@@ -230,6 +235,7 @@ func (r *roster) introduced(l *contact, payload []byte) error {
 	if err := l.ext.Update(payload); err != nil {
 		return err
 	}
+	r.changes++
 	if ip := l.ext.YourIP; !r.dialing.self.IsValid() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
 		r.dialing.self = ip.Unmap()
 	}

@@ -49,8 +49,11 @@ func newStorm(t testing.TB, in []byte) *storm {
 	l := layoutOf(t, 8*64*kib+5000, 64*kib)
 	s := &storm{t: t, in: in, now: epoch, written: map[int]int{}}
 	cfg := Config{
-		Peering: Peering{Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2},
-		Layout:  l, Slots: 2, Seed: Seeding{Forever: len(in)%3 > 0},
+		Peering: Peering{
+			Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2,
+			Ext: wire.ExtHandshake{M: wire.ExtIDs{UtPex: ourPex}},
+		},
+		Layout: l, Slots: 2, Seed: Seeding{Forever: len(in)%3 > 0},
 	}
 	copy(cfg.PeerID[:], "-BN0000-mmmmmmmmmmmm")
 	s.c = New(s.now, cfg)
@@ -75,7 +78,7 @@ func (s *storm) run() {
 }
 
 func (s *storm) step() {
-	op := s.byte(24)
+	op := s.byte(25)
 	if op == 0 || len(s.peers) == 0 {
 		s.join()
 		return
@@ -116,6 +119,9 @@ func (s *storm) step() {
 		s.dials()
 	case 23:
 		s.unasked(p)
+	case 24:
+		pex := wire.Pex{Added: []netip.AddrPort{addr(s.byte(20))}, Flags: []byte{byte(s.byte(256))}}
+		s.message(p, wire.Message{ID: wire.Extended, ExtID: ourPex, Payload: wire.AppendPex(nil, pex)})
 	}
 }
 
@@ -134,7 +140,9 @@ func (s *storm) join() {
 	p := &stormPeer{id: s.next, fast: rem.Fast, reqq: 1 + s.byte(40), choking: true}
 	s.peers = append(s.peers, p)
 	s.handle(Event{Op: Joined, Link: p.id, Remote: rem})
-	s.message(p, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, wire.ExtHandshake{Reqq: p.reqq})})
+	s.message(p, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, wire.ExtHandshake{
+		Reqq: p.reqq, P: rem.Addr.Port(), M: wire.ExtIDs{UtPex: theirPex},
+	})})
 	if s.byte(2) == 0 && p.fast {
 		s.message(p, wire.Message{ID: wire.HaveAll})
 	}
@@ -362,6 +370,9 @@ func (s *storm) audit() {
 	for _, l := range c.links {
 		if l.inFlight < 0 || len(l.queue) > maxQueue || len(l.asked.late) > maxLate || l.asked.lost() < 0 {
 			s.t.Fatalf("link %d: %d bytes in flight, %d asked of us, %d late", l.id, l.inFlight, len(l.queue), len(l.asked.late))
+		}
+		if len(l.pex.told) > c.peering.MaxPeers {
+			s.t.Fatalf("link %d was told of %d peers", l.id, len(l.pex.told))
 		}
 		reading += l.inFlight
 		if l.seed {
