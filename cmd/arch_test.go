@@ -71,7 +71,8 @@ var rules = map[string]rule{
 	// It keeps the nodes that it knows in a bencoded file.
 	"dht": {imports: "bencode dht/krpc dht/node peer/compact", tests: "peer/simnet " + leaks},
 
-	"cmd/internal/swarm/core": {pure: true, imports: "piece peer/wire peer/choke peer/rate"},
+	// Whether an address can be a peer's at all is judged in one place, compact.Usable.
+	"cmd/internal/swarm/core": {pure: true, imports: "piece peer/wire peer/compact peer/choke peer/rate"},
 	"cmd/internal/swarm": {
 		imports: "cmd/internal/swarm/core piece piece/metainfo piece/storage peer peer/wire peer/pool",
 		tests:   "peer/simnet " + leaks,

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
+	"bittern/peer/compact"
 	"bittern/peer/wire"
 )
 
@@ -27,9 +29,10 @@ type dialState struct {
 	bannedIPs   map[netip.Addr]bool
 	bannedPeers map[[20]byte]bool // of loopback, where one address is many peers
 
-	self         netip.Addr // our own address as others see it, for priorities (BEP 40)
-	sourcesKnown bool       // the sources have said something about themselves
-	sourcesLeft  bool       // and some still hope
+	self         netip.Addr   // our own address as others see it, for priorities (BEP 40)
+	selves       []netip.Addr // all addresses that peers have seen us at, maxSelves at most
+	sourcesKnown bool         // the sources have said something about themselves
+	sourcesLeft  bool         // and some still hope
 }
 
 // An address is a place where a peer may listen.
@@ -52,7 +55,8 @@ const (
 )
 
 const (
-	maxKnown = 2000 // addresses kept
+	maxKnown  = 2000 // addresses kept
+	maxSelves = 8    // addresses of our own: two families, as seen from this machine, its network and the world
 
 	// A peer that refuses is tried again after a minute, doubling up to half an hour; one the user
 	// named, and any at first while nobody is connected, after five seconds, for it may just be starting.
@@ -82,7 +86,7 @@ func (s *dialState) init() {
 func (r *roster) found(addrs []netip.AddrPort, src Source) {
 	for _, at := range addrs {
 		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-		if !dialable(at, src) || r.dialing.bannedIPs[at.Addr()] {
+		if !dialable(at, src) || r.dialing.bannedIPs[at.Addr()] || r.isOurs(at) && src != SourceStatic {
 			continue
 		}
 		if a := r.dialing.book[at]; a != nil {
@@ -99,22 +103,32 @@ func (r *roster) found(addrs []netip.AddrPort, src Source) {
 // dialable reports whether an address can be a peer's: loopback only where the user, or a tracker, a DHT or a
 // peer on this machine, names it.
 func dialable(at netip.AddrPort, src Source) bool {
-	ip := at.Addr()
-	if at.Port() == 0 || !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() {
-		return false
+	return compact.Usable(at) && (!at.Addr().IsLoopback() || src.nearby())
+}
+
+// isOurs reports whether we listen at an address, as far as peers have told us. If they have not, or have
+// lied, we meet ourselves once, which our peer id tells.
+func (r *roster) isOurs(at netip.AddrPort) bool {
+	return at.Port() == r.peering.Ext.P && slices.Contains(r.dialing.selves, at.Addr())
+}
+
+// seenAs notes an address of ours in the eyes of a peer. It is believed within its own scope only.
+func (s *dialState) seenAs(ip netip.Addr, l *contact) {
+	if !ip.IsValid() || len(s.selves) >= maxSelves || slices.Contains(s.selves, ip) {
+		return
 	}
-	if ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return false
+	if scopeOf(ip) == scopeOf(l.remote.Addr.Addr()) {
+		s.selves = append(s.selves, ip)
 	}
-	return !ip.IsLoopback() || src == SourceStatic || src == SourceLocalTracker || src == SourceLocalDHT || src == SourcePEX
 }
 
 // add keeps an address, in the place of another if the list is full: of one that has failed or, so
-// that no source can shut the others out by filling the list, of any one that waits.
+// that no source can shut the others out by filling the list, of any one that waits and is from no more
+// trusted a source.
 func (s *dialState) add(a *address, rng *rand.Rand) {
 	if len(s.order) < maxKnown {
 		s.order = append(s.order, a)
-	} else if i := s.replaceable(rng); i >= 0 {
+	} else if i := s.replaceable(a.source, rng); i >= 0 {
 		delete(s.book, s.order[i].at)
 		s.order[i] = a
 	} else {
@@ -124,16 +138,16 @@ func (s *dialState) add(a *address, rng *rand.Rand) {
 	s.stale = true
 }
 
-// replaceable returns the index of the waiting address that has failed most often, of any one that
-// waits if none has failed, or -1.
-func (s *dialState) replaceable(rng *rand.Rand) int {
+// replaceable returns the index of the waiting address that has failed most often or, if none has failed,
+// of any one that waits and is from such a source or a less trusted one; or -1.
+func (s *dialState) replaceable(src Source, rng *rand.Rand) int {
 	if i := s.worst(); i >= 0 {
 		return i
 	}
 	from := rng.IntN(len(s.order))
 	for n := range s.order {
 		i := (from + n) % len(s.order)
-		if s.order[i].state == idle && s.order[i].source != SourceStatic {
+		if a := s.order[i]; a.state == idle && a.source >= max(src, SourceLocalTracker) {
 			return i
 		}
 	}

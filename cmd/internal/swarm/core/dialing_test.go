@@ -38,6 +38,11 @@ func TestOnlyUsableAddressesAreDialed(t *testing.T) {
 		{"loopback of the DHT", "127.0.0.1:6881", SourceDHT, false},
 		{"loopback of a DHT here", "127.0.0.1:6881", SourceLocalDHT, true},
 		{"private", "192.168.1.1:6881", SourceTracker, true},
+		{"of no network", "0.1.2.3:6881", SourceTracker, false},
+		{"IPv6 multicast", "[ff02::1]:6881", SourceTracker, false},
+		{"IPv6 unspecified", "[::]:6881", SourceTracker, false},
+		{"IPv6 loopback of a far tracker", "[::1]:6881", SourceTracker, false},
+		{"loopback in IPv6 of a far tracker", "[::ffff:127.0.0.1]:6881", SourceTracker, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, Config{})
@@ -175,6 +180,60 @@ func TestWeDoNotTalkToOurselves(t *testing.T) {
 	r.want("never again", "")
 }
 
+// Trackers and peers name us to ourselves, at any of the addresses that we have.
+func TestOurOwnAddressIsNotDialed(t *testing.T) {
+	for _, tt := range []struct {
+		name, peer, sees, at string
+		src                  Source
+		dialed               bool
+	}{
+		{"in the world", "9.9.9.9:1", "8.8.8.8", "8.8.8.8:6881", SourceTracker, false},
+		{"on this network", "192.168.1.1:1", "192.168.1.2", "192.168.1.2:6881", SourceTracker, false},
+		{"on this machine", "127.0.0.1:1", "127.0.0.2", "127.0.0.2:6881", SourceLocalTracker, false},
+		{"of IPv6", "[2600::1]:1", "2600::2", "[2600::2]:6881", SourceTracker, false},
+		{"another port", "9.9.9.9:1", "8.8.8.8", "8.8.8.8:6882", SourceTracker, true},
+		{"the user insists", "9.9.9.9:1", "8.8.8.8", "8.8.8.8:6881", SourceStatic, true},
+		{"a stranger cannot know this network", "9.9.9.9:1", "192.168.1.2", "192.168.1.2:6881", SourceTracker, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Peering: Peering{Ext: wire.ExtHandshake{P: 6881}}})
+			rem := fast(1)
+			rem.Addr = netip.MustParseAddrPort(tt.peer)
+			r.handle(Event{Op: Joined, Link: 1, Remote: rem})
+			r.says(1, wire.ExtHandshake{YourIP: netip.MustParseAddr(tt.sees)})
+			r.forget()
+			r.handle(Event{Op: Found, Addrs: addrs(tt.at), Source: tt.src})
+			if got := r.has("dial " + tt.at); got != tt.dialed {
+				t.Errorf("dialed: %v, want %v", got, tt.dialed)
+			}
+		})
+	}
+}
+
+func TestOurOwnAddressesAreBounded(t *testing.T) {
+	r := newRig(t, Config{})
+	r.handle(Event{Op: Joined, Link: 1, Remote: fast(1)})
+	for n := range 100 {
+		r.says(1, wire.ExtHandshake{YourIP: addr(n).Addr()})
+	}
+	if n := len(r.c.dialing.selves); n != maxSelves {
+		t.Errorf("%d addresses of our own, want %d", n, maxSelves)
+	}
+}
+
+func TestAnAddressIsKeptOnce(t *testing.T) {
+	r := newRig(t, Config{})
+	for _, at := range []string{"198.18.0.1:6881", "[::ffff:198.18.0.1]:6881"} {
+		for _, src := range []Source{SourcePEX, SourceTracker, SourceStatic, SourceTracker} {
+			r.handle(Event{Op: Found, Addrs: addrs(at, at), Source: src})
+		}
+	}
+	r.want("one dial", "dial 198.18.0.1:6881")
+	if a := r.c.dialing.book[addr(1)]; len(r.c.dialing.order) != 1 || a == nil || a.source != SourceStatic {
+		t.Errorf("%d addresses; want one, from the most trusted of its sources: %+v", len(r.c.dialing.order), a)
+	}
+}
+
 func TestThreeConnectionsFromOneAddress(t *testing.T) {
 	r := newRig(t, Config{})
 	for id := LinkID(1); id <= 4; id++ {
@@ -210,6 +269,31 @@ func TestNoSourceShutsTheOthersOut(t *testing.T) {
 	}
 	if n := r.c.Snapshot(r.now).Known; n != maxKnown {
 		t.Errorf("%d addresses kept, want %d", n, maxKnown)
+	}
+}
+
+// What peers say takes no place of what trackers say, but the other way round.
+func TestTheLeastTrustedSourceMakesRoom(t *testing.T) {
+	for _, tt := range []struct {
+		full, late Source
+		kept       bool
+	}{
+		{SourceTracker, SourcePEX, false},
+		{SourcePEX, SourceTracker, true},
+		{SourcePEX, SourcePEX, true},
+		{SourceStatic, SourceStatic, false}, // nothing that the user named is forgotten
+	} {
+		r := newRig(t, Config{Peering: Peering{HalfOpen: 1}})
+		var many []netip.AddrPort
+		for n := range maxKnown {
+			many = append(many, addr(n+1))
+		}
+		r.handle(Event{Op: Found, Addrs: many, Source: tt.full})
+		late := netip.MustParseAddrPort("203.0.113.1:1")
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{late}, Source: tt.late})
+		if got := r.c.dialing.book[late] != nil; got != tt.kept {
+			t.Errorf("source %d in a list full of source %d: kept %v, want %v", tt.late, tt.full, got, tt.kept)
+		}
 	}
 }
 

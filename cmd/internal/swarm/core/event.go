@@ -75,6 +75,11 @@ const (
 	SourcePEX                        // a peer: within the core only, which judges by the peer's own address
 )
 
+// nearby reports whether a source may name loopback addresses. What peers say has been judged before.
+func (s Source) nearby() bool {
+	return s == SourceStatic || s == SourceLocalTracker || s == SourceLocalDHT || s == SourcePEX
+}
+
 // An EffectOp says what an [Effect] wants done.
 type EffectOp uint8
 

@@ -236,6 +236,7 @@ func (r *roster) introduced(l *contact, payload []byte) error {
 		return err
 	}
 	r.changes++
+	r.dialing.seenAs(l.ext.YourIP, l)
 	if ip := l.ext.YourIP; !r.dialing.self.IsValid() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
 		r.dialing.self = ip.Unmap()
 	}
