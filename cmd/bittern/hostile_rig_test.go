@@ -326,6 +326,13 @@ func newFolder(name string, piece int, files ...file) *fixture {
 	return x
 }
 
+// private makes the torrent a private one (BEP 27), before it is used.
+func (x *fixture) private() *fixture {
+	x.info = strings.TrimSuffix(x.info, "e") + "7:privatei1ee"
+	x.hash = sha1.Sum([]byte(x.info))
+	return x
+}
+
 // bstring is a bencoded string.
 func bstring(s string) string { return strconv.Itoa(len(s)) + ":" + s }
 

@@ -170,9 +170,6 @@ func (x *session) port() uint16 {
 	return x.listener.Port()
 }
 
-// extMetadata is the id under which we take messages of ut_metadata (BEP 10). Any would do.
-const extMetadata = 1
-
 // dhtPort is where our node of the DHT listens, 0 if there is none.
 func (x *session) dhtPort() uint16 {
 	if !x.net.DHT {
@@ -189,15 +186,25 @@ func (x *session) close() error {
 	return x.listener.Close()
 }
 
+// The ids under which we take extended messages (BEP 10). Any would do.
+const (
+	extMetadata = 1 // BEP 9
+	extPex      = 2 // BEP 11
+)
+
 // peering is who we are in the swarm.
 func (x *session) peering() core.Peering {
-	return core.Peering{
+	p := core.Peering{
 		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers, DHTPort: x.dhtPort(),
 		Ext: wire.ExtHandshake{
 			M:    wire.ExtIDs{UtMetadata: extMetadata},
 			Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port(),
 		},
 	}
+	if !x.net.NoPEX {
+		p.Ext.M.UtPex = extPex
+	}
+	return p
 }
 
 // swarmConfig is how the swarm reaches its peers.

@@ -36,7 +36,9 @@ func newTransfer(k *known, n Network, log *slog.Logger, started time.Time) (*tra
 	if k.live != nil {
 		return &transfer{session: k.live.session, live: k.live, t: k.t}, nil
 	}
-	n.DHT = n.DHT && !k.t.Private // BEP 27: "must only announce themselves to the private tracker"
+	if k.t.Private {
+		n = n.private()
+	}
 	x, err := newSession(k.t.InfoHash, k.t.Trackers, n, log, started)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f.Var(&list{&o.DHTBootstrap, "HOST:PORT", checkPeer}, "dht-bootstrap", "begin the DHT from this node, not the public ones (may be repeated)")
 	o.MetadataTimeout = 2 * time.Minute
 	f.Var(into(&o.MetadataTimeout, "TIME", "2m", parseDuration), "metadata-timeout", "give up when the metadata of a magnet link has not come after so long")
+	f.BoolVar(&o.NoPEX, "no-pex", false, "exchange no peers with other peers (BEP 11)")
 	o.MaxPeers, o.Version = 80, Version()
 	f.Var(into(&o.MaxPeers, "N", "80", parseCount), "max-peers", "keep at most so many connections")
 	f.Var(into(&o.Interface, "IP", "", parseInterface), "interface", "listen on and connect from this address")

@@ -60,7 +60,7 @@ func TestGetDefaults(t *testing.T) {
 
 func TestGetFlags(t *testing.T) {
 	got, errs, code := parseGet(nil, "-d", "D", "-o", "N", "-s", "1,3-5", "-x", "*.txt", "-l", "--overwrite",
-		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers",
+		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers", "--no-pex",
 		"--max-peers", "7", "--no-dht", "--dht-bootstrap", "[::1]:3", "--dht-bootstrap", "a.example:4", "--metadata-timeout", "1s", "--save-torrent", "S", "--metadata-only", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--seed",
 		"--sequential", "--interface", "127.0.0.2", "-4", "-qq", "-v", "--log", "L", "--json", "--progress", "none", "x.torrent")
 	ports, err := app.ParsePorts("6881-6889")
@@ -72,7 +72,7 @@ func TestGetFlags(t *testing.T) {
 		Sequential: true, SaveTorrent: "S", MetadataOnly: true, MaxTime: time.Hour, StallTimeout: 90 * time.Second,
 		Network: app.Network{
 			Version: Version(), Ports: ports, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7, MetadataTimeout: time.Second,
-			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
+			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, NoPEX: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
 			DHTBootstrap: []string{"[::1]:3", "a.example:4"},
 		},
 		SeedUntil: app.SeedUntil{Forever: true, Ratio: 1.5, Time: 5 * time.Minute},
