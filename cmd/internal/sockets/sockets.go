@@ -2,7 +2,7 @@
 // address families may be used, and which local address traffic leaves from.
 //
 // [Listen] opens the port for incoming peers, [ListenBoth] for UDP as well, [Policy.Dial] connects to peers, [Policy.DialTCP] and
-// [Policy.DialUDP] serve trackers, and [Policy.DialGuarded] web servers. What cannot obey the policy fails; nothing falls back to another address.
+// [Policy.DialUDP] serve trackers, [Policy.DialGuarded] web servers, and [Policy.JoinGroup] multicast. What cannot obey the policy fails; nothing falls back to another address.
 package sockets
 
 import (
