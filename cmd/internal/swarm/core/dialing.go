@@ -100,8 +100,8 @@ func (r *roster) found(addrs []netip.AddrPort, src Source) {
 	}
 }
 
-// dialable reports whether an address can be a peer's: loopback only where the user, or a tracker, a DHT or a
-// peer on this machine, names it.
+// dialable reports whether an address can be a peer's: loopback only where the user, or a tracker, a DHT, a neighbour
+// or a peer on this machine, names it.
 func dialable(at netip.AddrPort, src Source) bool {
 	return compact.Usable(at) && (!at.Addr().IsLoopback() || src.nearby())
 }

@@ -34,6 +34,8 @@ func TestOnlyUsableAddressesAreDialed(t *testing.T) {
 		{"broadcast", "255.255.255.255:6881", SourceTracker, false},
 		{"loopback of a far tracker", "127.0.0.1:6881", SourceTracker, false},
 		{"loopback of a tracker here", "127.0.0.1:6881", SourceLocalTracker, true},
+		{"loopback of the local network", "127.0.0.1:6881", SourceLSD, true},
+		{"link-local", "[fe80::1%eth0]:6881", SourceLSD, true},
 		{"loopback the user named", "127.0.0.1:6881", SourceStatic, true},
 		{"loopback of the DHT", "127.0.0.1:6881", SourceDHT, false},
 		{"loopback of a DHT here", "127.0.0.1:6881", SourceLocalDHT, true},

@@ -68,6 +68,7 @@ type Source uint8
 const (
 	SourceStatic       Source = iota // named by the user: never forgotten, retried soon
 	SourceLocalTracker               // a tracker on this machine: may name loopback addresses
+	SourceLSD                        // the local network: may name loopback addresses
 	SourceTracker                    // a tracker elsewhere
 	SourceMagnet                     // the magnet link itself
 	SourceLocalDHT                   // a DHT of this machine alone: may name loopback addresses
@@ -77,7 +78,7 @@ const (
 
 // nearby reports whether a source may name loopback addresses. What peers say has been judged before.
 func (s Source) nearby() bool {
-	return s == SourceStatic || s == SourceLocalTracker || s == SourceLocalDHT || s == SourcePEX
+	return s == SourceStatic || s == SourceLocalTracker || s == SourceLocalDHT || s == SourceLSD || s == SourcePEX
 }
 
 // An EffectOp says what an [Effect] wants done.
