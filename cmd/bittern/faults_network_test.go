@@ -99,7 +99,7 @@ func TestFaultBareEnvironment(t *testing.T) {
 	x := newFixture("payload", mib, 64*kib)
 	p := newPeer(t, x, "127.0.0.1", script{})
 	dir := t.TempDir()
-	sh := `exec env -i "$@" <&- 2>&-`
+	sh := `exec env -i "$@" --no-lsd <&- 2>&-`
 	get := frugal(t, spawn(t, command{argv: []string{"sh", "-c", sh, "sh", bittern(t), "get", x.torrent(t), "-d", dir, "--peer", p.addr.String()}}))
 	get.exits(t, 0, 10*time.Second)
 	x.isAloneIn(t, dir)

@@ -77,7 +77,7 @@ type command struct {
 	name string // for messages; "" means the first argument
 	argv []string
 	dir  string   // working directory; "" means the test's
-	env  []string // added to a bare environment
+	env  []string // added to a bare environment, in which bittern leaves the local network alone
 }
 
 // A process is a running command under watch. It is killed when its test ends.
@@ -111,7 +111,7 @@ func spawn(t *testing.T, c command) *process {
 	}
 	p := &process{name: c.name, cmd: exec.Command(c.argv[0], c.argv[1:]...), done: make(chan struct{})}
 	p.cmd.Dir = c.dir
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "BITTERN_NO_DHT=1"}, c.env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "BITTERN_NO_DHT=1", "BITTERN_NO_LSD=1"}, c.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.WaitDelay = 2 * time.Second // for what still holds its output

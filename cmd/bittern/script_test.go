@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   filepath.Join("testdata", "script"),
-		Setup: withoutDHT,
+		Setup: keepHere,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve, "fill": fill, "unix-socket": unixSocket, "seed": seed, "json": jsonHas,
 		},
@@ -48,12 +48,12 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// noDHT keeps bittern off the DHT, whose nodes are elsewhere, where a test does not set up one of its own.
-const noDHT = "BITTERN_NO_DHT=1"
+// stayHere is the environment in which nothing that bittern sends leaves this machine.
+var stayHere = []string{"BITTERN_NO_DHT=1", "BITTERN_NO_LSD=1"}
 
-// withoutDHT has a script run without the DHT.
-func withoutDHT(env *testscript.Env) error {
-	env.Vars = append(env.Vars, noDHT)
+// keepHere has a script run so.
+func keepHere(env *testscript.Env) error {
+	env.Vars = append(env.Vars, stayHere...)
 	return nil
 }
 
@@ -140,7 +140,7 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	cmd := exec.Command(bin, append([]string{"seed", "--json", "--interface", "127.0.0.1"}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = []string{"HOME=" + ts.MkAbs("."), noDHT}
+	cmd.Env = append([]string{"HOME=" + ts.MkAbs(".")}, stayHere...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -226,7 +226,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Files: []string{file}, Setup: withoutDHT, Cmds: map[string]func(*testscript.TestScript, bool, []string){"fill": fill},
+		Files: []string{file}, Setup: keepHere, Cmds: map[string]func(*testscript.TestScript, bool, []string){"fill": fill},
 	})
 }
 

@@ -26,18 +26,19 @@ type Network struct {
 	MaxPeers     int           // connections, at most
 	Trackers     []string      // more announce URLs, each a tier of its own
 	NoTrackers   bool          // not even the torrent's
-	NoPEX        bool          // exchange no peers with peers
 	// MetadataTimeout is how long the metadata of a magnet link is looked for; 0 means for ever.
 	MetadataTimeout time.Duration
 	Peers           []string // HOST:PORT to connect to
 	DHT             bool     // find peers through the DHT, unless the torrent is private
+	LSD             bool     // on the local network, likewise
+	PEX             bool     // by asking peers, likewise
 	DHTBootstrap    []string // HOST:PORT of the nodes to begin from; none means those of the public DHT
 }
 
 // private is n for a private torrent, whose peers come from its trackers and the user only: clients "must only announce
 // themselves to the private tracker" (BEP 27).
 func (n Network) private() Network {
-	n.DHT, n.NoPEX = false, true
+	n.DHT, n.LSD, n.PEX = false, false, false
 	return n
 }
 

@@ -41,6 +41,7 @@ type session struct {
 	dht      *discover.DHT    // searches through node
 	nodes    []string         // of the DHT, that the torrent names
 	serves   bool             // there is nothing to fetch
+	lsd      *discover.LSD    // the local network; nil if it is left out
 	tiers    [][]string
 	pages    atomic.Int32 // URLs where the .torrent may be had and that have not answered
 
@@ -73,6 +74,9 @@ func newSession(hash [20]byte, tiers [][]string, n Network, log *slog.Logger, st
 		x.tiers = append(x.tiers, []string{url})
 	}
 	x.static = x.named(peers, core.SourceStatic)
+	if n.LSD {
+		x.lookAround()
+	}
 	return x, nil
 }
 
@@ -100,6 +104,15 @@ func (x *session) invite(names []string) {
 	}
 }
 
+// lookAround looks for peers on the local network.
+func (x *session) lookAround() {
+	x.lsd = discover.NewLSD(discover.LSDConfig{
+		InfoHash: x.hash, Port: x.port, Log: x.log, OnPanic: x.inbox.Panicked,
+		Join: func(group netip.AddrPort) (discover.Multicast, error) { return x.policy.JoinGroup(group) },
+		Emit: func(f discover.Found) { x.inbox.Found(f.Addrs, core.SourceLSD) },
+	})
+}
+
 // found lists the sources of addresses.
 func (x *session) found() []discover.Source {
 	all := []discover.Source{x.trackers, x.static}
@@ -108,6 +121,9 @@ func (x *session) found() []discover.Source {
 	}
 	if x.dht != nil {
 		all = append(all, x.dht)
+	}
+	if x.lsd != nil {
+		all = append(all, x.lsd)
 	}
 	return all
 }
@@ -201,7 +217,7 @@ func (x *session) peering() core.Peering {
 			Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port(),
 		},
 	}
-	if !x.net.NoPEX {
+	if x.net.PEX {
 		p.Ext.M.UtPex = extPex
 	}
 	return p

@@ -69,6 +69,9 @@ func (x *session) whyNoPeers() string {
 	}
 	if x.node == nil {
 		if len(x.trackers.Status()) == 0 && len(x.net.Peers) == 0 {
+			if x.lsd != nil {
+				return "nobody on the local network, and no tracker or peer to ask"
+			}
 			return "no tracker and no peer to ask"
 		}
 		return x.whyTrackers()

@@ -43,7 +43,7 @@ func newTransfer(k *known, n Network, log *slog.Logger, started time.Time) (*tra
 	if err != nil {
 		return nil, err
 	}
-	if k.magnet != nil && !k.t.Private {
+	if k.magnet != nil && !k.t.Private { // see Network.private
 		x.invite(k.magnet.Peers)
 	}
 	x.nodes = k.t.Nodes

@@ -33,17 +33,18 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	f.VarP(&list{&o.Trackers, "URL", checkTracker}, "tracker", "t", "add a tracker (may be repeated)")
 	f.BoolVar(&o.NoTrackers, "no-trackers", false, "use no tracker, not even the torrent's")
 	noDHT := f.Bool("no-dht", false, "do not find peers through the DHT")
+	noLSD := f.Bool("no-lsd", false, "do not look for peers on the local network")
+	noPEX := f.Bool("no-pex", false, "exchange no peers with other peers (BEP 11)")
 	f.Var(&list{&o.DHTBootstrap, "HOST:PORT", checkPeer}, "dht-bootstrap", "begin the DHT from this node, not the public ones (may be repeated)")
 	o.MetadataTimeout = 2 * time.Minute
 	f.Var(into(&o.MetadataTimeout, "TIME", "2m", parseDuration), "metadata-timeout", "give up when the metadata of a magnet link has not come after so long")
-	f.BoolVar(&o.NoPEX, "no-pex", false, "exchange no peers with other peers (BEP 11)")
 	o.MaxPeers, o.Version = 80, Version()
 	f.Var(into(&o.MaxPeers, "N", "80", parseCount), "max-peers", "keep at most so many connections")
 	f.Var(into(&o.Interface, "IP", "", parseInterface), "interface", "listen on and connect from this address")
 	f.BoolVarP(&o.Only4, "ipv4", "4", false, "use IPv4 only")
 	f.BoolVarP(&o.Only6, "ipv6", "6", false, "use IPv6 only")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { // cobra's own check is no usage error and says less
-		o.DHT = !*noDHT
+		o.DHT, o.LSD, o.PEX = !*noDHT, !*noLSD, !*noPEX
 		if o.Only4 && o.Only6 {
 			return usage(cmd.CommandPath(), errors.New("--ipv4 and --ipv6 leave no address"))
 		}

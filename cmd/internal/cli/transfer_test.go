@@ -52,7 +52,7 @@ func parseGet(vars environ, args ...string) (o app.GetOptions, stderr string, co
 
 func TestGetDefaults(t *testing.T) {
 	got, errs, code := parseGet(nil, "x.torrent")
-	want := app.GetOptions{Source: "x.torrent", Dir: ".", Network: app.Network{Version: Version(), MaxPeers: 80, DHT: true, MetadataTimeout: 2 * time.Minute}}
+	want := app.GetOptions{Source: "x.torrent", Dir: ".", Network: app.Network{Version: Version(), MaxPeers: 80, DHT: true, LSD: true, PEX: true, MetadataTimeout: 2 * time.Minute}}
 	if code != 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("code %d, %s\ngot  %+v\nwant %+v", code, errs, got, want)
 	}
@@ -60,7 +60,7 @@ func TestGetDefaults(t *testing.T) {
 
 func TestGetFlags(t *testing.T) {
 	got, errs, code := parseGet(nil, "-d", "D", "-o", "N", "-s", "1,3-5", "-x", "*.txt", "-l", "--overwrite",
-		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers", "--no-pex",
+		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers", "--no-pex", "--no-lsd",
 		"--max-peers", "7", "--no-dht", "--dht-bootstrap", "[::1]:3", "--dht-bootstrap", "a.example:4", "--metadata-timeout", "1s", "--save-torrent", "S", "--metadata-only", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--seed",
 		"--sequential", "--interface", "127.0.0.2", "-4", "-qq", "-v", "--log", "L", "--json", "--progress", "none", "x.torrent")
 	ports, err := app.ParsePorts("6881-6889")
@@ -72,7 +72,7 @@ func TestGetFlags(t *testing.T) {
 		Sequential: true, SaveTorrent: "S", MetadataOnly: true, MaxTime: time.Hour, StallTimeout: 90 * time.Second,
 		Network: app.Network{
 			Version: Version(), Ports: ports, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7, MetadataTimeout: time.Second,
-			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, NoPEX: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
+			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
 			DHTBootstrap: []string{"[::1]:3", "a.example:4"},
 		},
 		SeedUntil: app.SeedUntil{Forever: true, Ratio: 1.5, Time: 5 * time.Minute},
@@ -93,7 +93,7 @@ func TestGetEnvironment(t *testing.T) {
 	got, errs, code := parseGet(vars, "--max-peers", "3", "x")
 	want := app.GetOptions{
 		Source: "x", Dir: "D", Sequential: true, MaxTime: time.Minute,
-		Network: app.Network{Version: Version(), MaxPeers: 3, MetadataTimeout: 2 * time.Minute, Trackers: []string{"http://a/", "http://b/"}, DHTBootstrap: []string{"127.0.0.1:1", "127.0.0.1:2"}},
+		Network: app.Network{Version: Version(), MaxPeers: 3, MetadataTimeout: 2 * time.Minute, Trackers: []string{"http://a/", "http://b/"}, LSD: true, PEX: true, DHTBootstrap: []string{"127.0.0.1:1", "127.0.0.1:2"}},
 		Shown:   app.Shown{Quiet: 2},
 	}
 	if code != 0 || !reflect.DeepEqual(got, want) {
@@ -174,7 +174,7 @@ func TestSeedFlags(t *testing.T) {
 			return nil
 		}))
 		code := runRoot(context.Background(), e, root, append([]string{"seed"}, tt.args...))
-		want := app.SeedOptions{Source: tt.source, Dir: ".", ServeTracker: tt.addr, Network: app.Network{Version: Version(), MaxPeers: 80, DHT: true, MetadataTimeout: 2 * time.Minute}}
+		want := app.SeedOptions{Source: tt.source, Dir: ".", ServeTracker: tt.addr, Network: app.Network{Version: Version(), MaxPeers: 80, DHT: true, LSD: true, PEX: true, MetadataTimeout: 2 * time.Minute}}
 		if code != 0 || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: code %d %s\ngot  %+v\nwant %+v", tt.args, code, errs.String(), got, want)
 		}
