@@ -27,6 +27,7 @@ type job struct {
 	home    string // for the client's own files
 	at      netip.AddrPort
 	mark    string // a program that the client runs when it is complete, if it has no other way to tell
+	lsd     bool   // it is to look for peers on the local network
 }
 
 // A client is a real BitTorrent program.
@@ -37,13 +38,13 @@ type client struct {
 	complete func(j job, p *process) bool
 }
 
-// Encryption, uTP, DHT, local discovery and port mapping are off wherever they can be.
+// Encryption, uTP, DHT and port mapping are off wherever they can be, and local discovery if it is not asked for.
 var (
 	aria2 = client{"aria2c", "aria2c", func(_ *testing.T, j job) command {
 		return command{argv: []string{
 			"aria2c", "--no-conf", "--dir=" + j.dir, "--interface=" + j.at.Addr().String(),
 			fmt.Sprintf("--listen-port=%d", j.at.Port()), "--enable-dht=false", "--enable-dht6=false",
-			fmt.Sprintf("--disable-ipv6=%t", j.at.Addr().Is4()), "--bt-enable-lpd=false", "--bt-max-peers=0",
+			fmt.Sprintf("--disable-ipv6=%t", j.at.Addr().Is4()), fmt.Sprintf("--bt-enable-lpd=%t", j.lsd), "--bt-max-peers=0",
 			"--check-integrity=true", "--file-allocation=none", "--seed-ratio=0", "--summary-interval=0",
 			"--on-bt-download-complete=" + j.mark, j.torrent,
 		}}
@@ -52,7 +53,7 @@ var (
 	transmission = client{"transmission", "transmission-daemon", func(t *testing.T, j job) command {
 		watch := filepath.Join(j.home, "watch")
 		settings := map[string]any{
-			"dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
+			"dht-enabled": false, "lpd-enabled": j.lsd, "utp-enabled": false, "port-forwarding-enabled": false,
 			"rpc-enabled": false, "encryption": 0, "peer-port": j.at.Port(), "download-dir": j.dir,
 			"watch-dir": watch, "watch-dir-enabled": true, "ratio-limit-enabled": false,
 			"script-torrent-done-enabled": true, "script-torrent-done-filename": j.mark,
@@ -77,7 +78,7 @@ var (
 
 	libtorrent = client{"libtorrent", "python3", func(t *testing.T, j job) command {
 		argv := libtorrentScript(t, "share", j.at.Addr().String(), strconv.Itoa(int(j.at.Port())), j.torrent, j.dir)
-		return command{name: "libtorrent", argv: argv}
+		return command{name: "libtorrent", argv: argv, env: []string{fmt.Sprintf("LSD=%t", j.lsd)}}
 	}, func(_ job, p *process) bool { return strings.Contains(p.out.String(), "complete\n") }}
 
 	rtorrent = client{"rtorrent", "rtorrent", func(t *testing.T, j job) command {
@@ -133,14 +134,21 @@ type share struct {
 // share starts the client at an address of its own.
 func (c client) share(t *testing.T, host, torrent, dir string) *share {
 	t.Helper()
-	home := t.TempDir()
-	j := job{torrent: torrent, dir: dir, home: home, at: freePort(t, host), mark: filepath.Join(home, "mark")}
+	j := job{torrent: torrent, dir: dir, at: freePort(t, host)}
+	return c.shareAs(t, j, func(argv []string) []string { return argv })
+}
+
+// shareAs starts the client at a job, of which it fills in the rest, with the command line that becomes of its own.
+func (c client) shareAs(t *testing.T, j job, become func(argv []string) []string) *share {
+	t.Helper()
+	j.home = t.TempDir()
+	j.mark = filepath.Join(j.home, "mark")
 	write(t, "#!/bin/sh\n: > "+j.mark+".ran\n", j.mark)
 	if err := os.Chmod(j.mark, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := c.launch(t, j)
-	cmd.env = append(cmd.env, "HOME="+home)
+	cmd.argv, cmd.env = become(cmd.argv), append(cmd.env, "HOME="+j.home)
 	return &share{spawn(t, cmd), c, j}
 }
 

@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -12,7 +13,10 @@ import (
 )
 
 // A neighbour is a network namespace on the bridge of the lab, as a machine is on a local network.
-type neighbour struct{ pid int }
+type neighbour struct {
+	pid int    // of a process that is there
+	ip  string // its address in IPv4
+}
 
 // newNeighbours joins n namespaces by a bridge that leads nowhere else. They have the addresses
 // 10.77.0.1, 10.77.0.2 and so on, and the same ends in fd77::/64.
@@ -34,13 +38,14 @@ func newNeighbours(t *testing.T, n int) []neighbour {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { in.Close(); holder.Wait() }) // its end is all that matters
-		b := neighbour{holder.Process.Pid}
+		b := neighbour{holder.Process.Pid, fmt.Sprintf("10.77.0.%d", i+1)}
 		port := fmt.Sprintf("lan%d", i)
 		ip("link", "add", port, "master", "lan", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(b.pid))
 		ip("link", "set", port, "up")
 		for _, args := range []string{
-			"link set lo up", fmt.Sprintf("addr add 10.77.0.%d/24 dev eth0", i+1),
+			"link set lo up", "addr add " + b.ip + "/24 dev eth0",
 			fmt.Sprintf("addr add fd77::%d/64 dev eth0 nodad", i+1), "link set eth0 up",
+			"route add default via 10.77.0.254", // which is not there; some clients join groups where it leads
 		} {
 			succeeds(t, b.within(append([]string{"ip"}, strings.Fields(args)...)...)...)
 		}
@@ -58,6 +63,13 @@ func (b neighbour) within(argv ...string) []string {
 func (b neighbour) run(t *testing.T, args ...string) *process {
 	t.Helper()
 	return frugal(t, spawn(t, command{name: "bittern", argv: b.within(append([]string{bittern(t)}, args...)...), env: []string{"BITTERN_NO_LSD="}}))
+}
+
+// share starts a real client there, which looks at the local network.
+func (b neighbour) share(t *testing.T, c client, torrent, dir string) *share {
+	t.Helper()
+	at := netip.AddrPortFrom(netip.MustParseAddr(b.ip), 6881) // which is free: nobody else is there
+	return c.shareAs(t, job{torrent: torrent, dir: dir, at: at, lsd: true}, func(argv []string) []string { return b.within(argv...) })
 }
 
 // TestInteropLSD: two machines on one network find each other by nothing else, whoever comes first,
@@ -89,6 +101,35 @@ func TestInteropLSD(t *testing.T) {
 			get.exits(t, 0, 20*time.Second)
 			x.isAloneIn(t, again)
 			seed.kill()
+		})
+	}
+}
+
+// TestInteropLSDClients: it finds the real clients, and they it.
+func TestInteropLSDClients(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	all := newNeighbours(t, 2)
+	for _, c := range []client{libtorrent, transmission, aria2} {
+		x := newFixture("payload of "+c.name, 4*mib, 64*kib)
+		torrent := x.torrent(t)
+		from, to, again := t.TempDir(), t.TempDir(), t.TempDir()
+		x.lay(t, from)
+		t.Run("seed to "+c.name, func(t *testing.T) {
+			seed := all[0].run(t, "seed", torrent, "-d", from, "-4")
+			s := all[1].share(t, c, torrent, to)
+			s.completes(t, 60*time.Second)
+			x.isIn(t, to)
+			s.kill()
+			seed.kill()
+		})
+		t.Run("get from "+c.name, func(t *testing.T) {
+			s := all[1].share(t, c, torrent, from)
+			get := all[0].run(t, "get", torrent, "-d", again, "-4")
+			get.exits(t, 0, 60*time.Second)
+			x.isAloneIn(t, again)
+			s.kill()
 		})
 	}
 }

@@ -1,6 +1,7 @@
 """Drives libtorrent for the interop tests.
 
-    share.py share IP PORT TORRENT DIR   prints "complete" once it is, and goes on seeding
+    share.py share IP PORT TORRENT DIR   prints "complete" once it is, and goes on seeding;
+                                            LSD=true in the environment: looks at the local network
     share.py create v1|hybrid PIECE TRACKER DATA TO
     share.py show TORRENT                   prints the v1 info-hash and the number of pieces
 """
@@ -15,7 +16,7 @@ def share(ip, port, torrent, folder):
     ses = lt.session({
         "listen_interfaces": f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
         "outgoing_interfaces": ip,
-        "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
+        "enable_dht": False, "enable_lsd": os.environ.get("LSD") == "true", "enable_upnp": False, "enable_natpmp": False,
         "enable_outgoing_utp": False, "enable_incoming_utp": False,
         "out_enc_policy": 2, "in_enc_policy": 2,  # plain only
         "allow_multiple_connections_per_ip": True,
