@@ -58,6 +58,9 @@ func (x *session) sources() (parts []string) {
 		}
 		parts = append(parts, part)
 	}
+	if x.lsd != nil {
+		parts = append(parts, "local network")
+	}
 	return parts
 }
 
