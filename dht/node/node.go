@@ -31,7 +31,7 @@ const (
 	answersPerSec = 8000     // bytes of answers a second; libtorrent's default
 	answerBurst   = 16 << 10 // bytes
 	maxRemembered = 400      // nodes of the last run, of one family
-	maxFound      = 2000     // peers that one search reports
+	maxFound      = 2000     // peers that a search reports of one family
 	maxRouters    = 200      // of one family
 )
 
