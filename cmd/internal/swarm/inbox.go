@@ -101,6 +101,9 @@ func (m *message) discard() {
 	case m.batch != nil:
 		m.batch.ReleaseAll()
 		m.batch.Recycle()
+		if m.taken != nil {
+			close(m.taken)
+		}
 	case m.store != nil:
 		if m.store.Op == storage.ReadDone {
 			m.store.Read.Buf.Release()

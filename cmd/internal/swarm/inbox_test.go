@@ -184,7 +184,6 @@ func TestLargeBatches(t *testing.T) {
 		}
 		m := <-d.s.in.c
 		m.discard()
-		close(m.taken)
 		synctest.Wait()
 		if n := len(d.s.in.c); n != 1 {
 			t.Errorf("%d large batches are on the way after one was taken, want 1", n)

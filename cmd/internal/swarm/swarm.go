@@ -162,12 +162,44 @@ func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 		recycle(ev)
 	}
 	cancel()
-	s.in.close(last)
 	for _, l := range s.links {
 		l.conn.Close(errStopped)
 	}
-	s.wg.Wait()
+	last.Uploaded += s.settle()
+	s.in.close(last)
 	return s.outcome, s.err
+}
+
+// settle waits until all connections are closed, and returns how many bytes of blocks had gone out meanwhile or just before:
+// the trackers are told of them too.
+func (s *Swarm) settle() (sent int64) {
+	closed := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(closed)
+	}()
+	take := func(m message) {
+		if m.batch != nil {
+			sent += int64(m.batch.SentBytes)
+		}
+		m.discard()
+	}
+	for {
+		select {
+		case m := <-s.in.c:
+			take(m)
+			continue
+		case <-closed:
+		}
+		for {
+			select {
+			case m := <-s.in.c:
+				take(m)
+			default:
+				return sent
+			}
+		}
+	}
 }
 
 // guard runs f and takes a panic for the end of the swarm.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -562,5 +563,28 @@ func TestManySeeds(t *testing.T) {
 		for _, d := range ds {
 			d.stop()
 		}
+	})
+}
+
+// TestCountsWhatWentOut: what a seed had sent when it was stopped counts as uploaded, though its loop had not heard of it.
+func TestCountsWhatWentOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newIdle(t)
+		d.s.wg.Add(1)
+		b := &peer.Batch{Conn: &peer.Conn{ID: 99}, SentBytes: 1000, Err: peer.ErrClosed}
+		cause := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		var late sync.WaitGroup
+		late.Go(func() { d.s.deliver(b) })
+		if _, err := d.s.Run(ctx); !errors.Is(err, cause) {
+			t.Errorf("Run: %v", err)
+		}
+		late.Wait()
+		if n := d.s.in.Snapshot().Uploaded; n != 1000 {
+			t.Errorf("%d bytes uploaded, want 1000", n)
+		}
+		close(d.ended) // Run has returned
+		d.tidy()
 	})
 }
