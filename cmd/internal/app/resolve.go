@@ -22,10 +22,11 @@ type known struct {
 	live   *meeting         // the swarm that gave the metadata, to go on with; nil if there is none
 }
 
-// leave ends the swarm that gave the metadata, if it still runs.
+// leave ends the swarm that gave the metadata, if it still runs. Nobody can go on with it then.
 func (k *known) leave() {
 	if k.live != nil {
 		k.live.stop()
+		k.live = nil
 	}
 }
 

@@ -40,7 +40,6 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 	if err != nil {
 		return err
 	}
-	defer k.leave()
 	x, err := newTransfer(k, o.Network, log, started)
 	if err != nil {
 		return err
@@ -73,10 +72,12 @@ func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o Se
 	if err != nil {
 		return nil, storage.Config{}, err
 	}
+	// What is met to fetch the metadata is no swarm to seed in: it has announced that something is missing, and not to
+	// the tracker that we may serve ourselves.
+	k.leave()
 	if o.Output != "" {
 		t, err := k.t.WithRoot(o.Output)
 		if err != nil {
-			k.leave()
 			return nil, storage.Config{}, &Error{Class: ClassUsage, What: "--output", Err: err}
 		}
 		k.t = t
