@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -163,12 +164,20 @@ func (x *session) searching() ui.Snapshot {
 	return ui.Snapshot{State: "metadata", Peers: s.Peers, Story: strings.Join(parts, ", ")}
 }
 
+// errTwoTorrents says that the metadata has the version 1 hash of its link but not the version 2 hash. Both are of the
+// same bytes (BEP 52), so no other copy could do better.
+var errTwoTorrents = errors.New("the two info-hashes of the magnet link are not of one torrent")
+
 // torrentFrom makes a torrent of the metadata and of what the link says besides. Its errors are of
 // [ClassBadInput]: the metadata is the torrent's, but nothing that could be used.
 func torrentFrom(log *slog.Logger, m *metainfo.Magnet, info []byte) (*metainfo.Torrent, error) {
+	name := fmt.Sprintf("%x", m.InfoHash)
+	if m.InfoHashV2 != [32]byte{} && sha256.Sum256(info) != m.InfoHashV2 {
+		return nil, badTorrent(name, errTwoTorrents)
+	}
 	t, err := metainfo.FromInfo(info, m.Trackers, m.WebSeeds)
 	if err != nil {
-		return nil, badTorrent(fmt.Sprintf("%x", m.InfoHash), err)
+		return nil, badTorrent(name, err)
 	}
 	for _, w := range t.Warnings {
 		log.Warn(w)

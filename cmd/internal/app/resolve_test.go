@@ -1,0 +1,44 @@
+package app
+
+import (
+	"crypto/sha256"
+	"log/slog"
+	"testing"
+
+	"bittern/piece/metainfo"
+)
+
+// TestTorrentFrom: metadata must fit each hash of the link, and what else is wrong with it is bad input too.
+func TestTorrentFrom(t *testing.T) {
+	data, _ := made(t, map[string]string{"a": "some content"})
+	tor, err := metainfo.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := sha256.Sum256(tor.Info)
+	for _, tt := range []struct {
+		name string
+		v2   [32]byte
+		info []byte
+		ok   bool
+	}{
+		{"one hash", [32]byte{}, tor.Info, true},
+		{"both hashes", right, tor.Info, true},
+		{"another version 2 hash", [32]byte{1}, tor.Info, false},
+		{"no info dictionary", [32]byte{}, []byte("de"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := &metainfo.Magnet{InfoHash: tor.InfoHash, InfoHashV2: tt.v2, Trackers: [][]string{{"http://a.example/announce"}}}
+			got, err := torrentFrom(slog.New(slog.DiscardHandler), m, tt.info)
+			if (err == nil) != tt.ok {
+				t.Fatalf("torrentFrom = %v, want success: %v", err, tt.ok)
+			}
+			if err != nil && ClassOf(err) != ClassBadInput {
+				t.Errorf("class %v, want %v", ClassOf(err), ClassBadInput)
+			}
+			if err == nil && len(got.Trackers) != 1 {
+				t.Errorf("trackers %v, want the link's", got.Trackers)
+			}
+		})
+	}
+}
