@@ -80,7 +80,7 @@ type fetchLink struct {
 	gave   int       // pieces it has brought
 	rested int       // how often it had to rest
 	rests  time.Time // not asked before
-	tried  int       // copies that were given up with it
+	tried  int       // copies that were given up with it, or that it has turned from
 	stray  int       // answers to nothing
 }
 
@@ -305,9 +305,13 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 func (f *Fetch) extended(l *fetchLink, m wire.Message) {
 	switch m.ExtID {
 	case 0:
+		before := l.ext.MetadataSize
 		if err := f.introduced(&l.contact, m.Payload); err != nil {
 			f.drop(l, err)
 			return
+		}
+		if before != 0 && before != l.ext.MetadataSize {
+			l.tried++ // its copy is as good as given up, and others come first now
 		}
 		l.amInterested = l.offers()
 	case f.peering.Ext.M.UtMetadata:

@@ -368,6 +368,25 @@ func TestFetchNamesEveryLiar(t *testing.T) {
 	}
 }
 
+// TestFetchFickle: peers that name another size again and again do not keep the others from their turn.
+func TestFetchFickle(t *testing.T) {
+	r := newFetchRig(t, 40*wire.MetadataPiece, FetchConfig{})
+	fickle := func(id LinkID, n int) {
+		r.ext(id, wire.ExtHandshake{M: wire.ExtIDs{UtMetadata: 3}, MetadataSize: int64(n)})
+	}
+	r.join(1, &holder{size: 1 << 20, delay: time.Second, answer: junkOf(1 << 20)})
+	r.join(2, &holder{size: 2 << 20, delay: time.Second, answer: junkOf(2 << 20)})
+	r.join(3, &holder{delay: 100 * time.Millisecond})
+	for n := 1; n < 60 && r.found == nil; n++ {
+		r.run(2 * time.Second)
+		fickle(1, 1<<20+n)
+		fickle(2, 2<<20+n)
+	}
+	if took := r.now.Sub(epoch); r.found == nil || took > 10*time.Second {
+		t.Errorf("found %v after %v", r.found != nil, took)
+	}
+}
+
 // TestFetchBoundsWhatItHolds: two copies, and no more bytes of them than one dictionary may have.
 func TestFetchBoundsWhatItHolds(t *testing.T) {
 	r := newFetchRig(t, 10, FetchConfig{})
