@@ -108,6 +108,7 @@ func (y *meeting) await(ctx context.Context, d *display, resolved <-chan []byte,
 	case info := <-resolved:
 		return torrentFrom(y.log, m, info)
 	case info := <-web:
+		y.inbox.Supplied()
 		return torrentFrom(y.log, m, info)
 	case <-y.ended:
 	}

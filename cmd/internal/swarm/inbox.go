@@ -133,7 +133,12 @@ func (in *Inbox) Found(addrs []netip.AddrPort, src core.Source) {
 	in.post(message{event: &core.Event{Op: core.Found, Addrs: addrs, Source: src}})
 }
 
-// Proceed brings the content of a swarm that has resolved its metadata. It may be called once.
+// Supplied takes the news that the metadata was found elsewhere than at peers: the swarm only waits for Proceed.
+func (in *Inbox) Supplied() {
+	in.post(message{event: &core.Event{Op: core.Supplied}})
+}
+
+// Proceed brings the content of a swarm whose metadata is known. It may be called once.
 func (in *Inbox) Proceed(c Content) {
 	in.post(message{content: &c})
 }

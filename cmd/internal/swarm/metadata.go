@@ -37,6 +37,7 @@ func (s *Swarm) checked(now time.Time, c *checkedCopy) {
 	s.info = c.info
 	s.log.Debug("metadata checked", "pieces", len(c.sums), "good", c.info != nil)
 	s.handle(now, core.Event{Op: core.Checked, Piece: c.number, OK: c.info != nil, Sums: c.sums})
+	s.info = nil // whether it was wanted or not
 }
 
 // proceed goes on with the content, once the metadata is there and whoever asked for it has made something

@@ -91,7 +91,7 @@ type Swarm struct {
 	content Content
 	fetch   *core.FetchConfig // of a swarm that begins without content
 	phase   phase
-	info    []byte           // the copy of the metadata that was found good last
+	info    []byte           // the good copy of the metadata that the phase is being told of
 	early   []*storage.Event // of a store that is being opened: it is not ours yet
 	links   map[core.LinkID]*link
 	dirty   []*link // have something to flush
@@ -368,7 +368,6 @@ func (s *Swarm) do(e *core.Effect) {
 		s.check(e.Number, e.Parts)
 	case core.Resolved:
 		s.cfg.Resolved(s.info)
-		s.info = nil
 	case core.Completed:
 		if s.cfg.Completed != nil {
 			s.cfg.Completed()

@@ -28,6 +28,7 @@ const (
 	Found                     // a source gave addresses: Addrs, Source
 	Sources                   // what is left of the sources: OK = some still hope for peers
 	Checked                   // a copy of the metadata was hashed: Piece (the number of the copy), OK, Sums (of its pieces)
+	Supplied                  // the metadata was found elsewhere: no peer need give it
 	Tick                      // Next() has come
 )
 

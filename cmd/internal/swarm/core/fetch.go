@@ -33,7 +33,7 @@ type Fetch struct {
 	copies   [maxCopies]*metadataCopy
 	bad      []badCopy
 	alone    bool // a copy has failed: each comes from one peer now
-	resolved bool
+	resolved bool // the metadata is known
 	ended    bool
 	liars    int
 	nextTick time.Time
@@ -156,6 +156,8 @@ func (f *Fetch) Handle(now time.Time, ev Event) []Effect {
 		}
 	case Checked:
 		f.checked(ev.Piece, ev.OK, ev.Sums)
+	case Supplied:
+		f.settle()
 	default:
 		f.heard(ev)
 	}
@@ -430,7 +432,6 @@ func (f *Fetch) checked(n int, ok bool, sums [][20]byte) {
 
 // complete follows from a good copy: those who brought something else before have lied.
 func (f *Fetch) complete(c *metadataCopy, sums [][20]byte) {
-	f.resolved = true
 	for _, l := range c.by {
 		l.useful = true
 	}
@@ -441,11 +442,17 @@ func (f *Fetch) complete(c *metadataCopy, sums [][20]byte) {
 			}
 		}
 	}
+	f.settle()
+	f.emit(Effect{Op: Resolved})
+}
+
+// settle ends the search: from now on the Fetch only keeps its peers until it proceeds.
+func (f *Fetch) settle() {
+	f.resolved = true
 	f.bad, f.copies = nil, [maxCopies]*metadataCopy{}
 	for _, l := range f.links {
 		l.unask()
 	}
-	f.emit(Effect{Op: Resolved})
 }
 
 // soleSource returns the only peer that brought a copy, or nil if there were several.
@@ -685,7 +692,7 @@ func (f *Fetch) Snapshot(time.Time) Snapshot {
 // are a seed.
 const unknownLeft = piece.BlockSize
 
-// Proceed makes a Core of a Fetch that has resolved, and returns with it what is to be done. The connections
+// Proceed makes a Core of a Fetch whose metadata is known, and returns with it what is to be done. The connections
 // stay: what their peers have said of the content is told to the core as if it had just come. Neither the
 // Fetch nor the result of its last Handle may be used after it.
 func (f *Fetch) Proceed(now time.Time, cfg Config) (*Core, []Effect) {

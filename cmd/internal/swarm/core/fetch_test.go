@@ -516,6 +516,30 @@ func TestFetchEnds(t *testing.T) {
 	}
 }
 
+// TestFetchSupplied: once the metadata was found elsewhere nobody is asked for it, and neither its time-out nor a lack of
+// sources ends the swarm; what a peer gives late is nothing new.
+func TestFetchSupplied(t *testing.T) {
+	r := newFetchRig(t, 100, FetchConfig{Timeout: time.Minute, MaxTime: time.Hour})
+	r.join(1, &holder{delay: time.Second})
+	r.got = nil
+	r.handle(Event{Op: Supplied})
+	r.join(2, &holder{})
+	r.handle(Event{Op: Sources})
+	r.run(2 * time.Second)
+	r.want("a newcomer is greeted only", "2:have none, 2:extended")
+	for id := range LinkID(2) {
+		r.handle(Event{Op: Left, Link: id + 1})
+	}
+	r.run(2 * time.Minute)
+	if r.end != Running || r.found != nil {
+		t.Errorf("end %v, resolved %v", r.end, r.found != nil)
+	}
+	r.run(time.Hour)
+	if r.end != OutOfTime {
+		t.Errorf("end %v, want %v", r.end, OutOfTime)
+	}
+}
+
 // TestFetchRefusesAfterTheEnd is about what comes late.
 func TestFetchRefusesAfterTheEnd(t *testing.T) {
 	r := newFetchRig(t, 100, FetchConfig{Timeout: time.Second})
