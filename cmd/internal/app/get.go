@@ -158,9 +158,7 @@ func (g *getting) tell() error {
 
 func (g *getting) tellOnce() {
 	g.once.Do(func() {
-		if g.k.magnet != nil {
-			forgetMetadata(g.log, orHere(g.o.Dir), g.hash)
-		}
+		forgetMetadata(g.log, orHere(g.o.Dir), g.hash) // an earlier run may have been given the magnet link
 		e := ui.Complete{Path: g.path, Seconds: time.Since(g.started).Seconds()}
 		if g.running.Load() {
 			s := g.inbox.Snapshot()

@@ -15,6 +15,9 @@ import (
 // While a magnet link is being downloaded, its metadata lies beside the content, so that the next run need not
 // look for it again. It is the bare info dictionary: its name says which, and its hash whether it is right.
 
+// tempSuffix is what the name of the file ends with while it is being written.
+const tempSuffix = ".tmp"
+
 func metadataName(hash [20]byte) string { return fmt.Sprintf(".%x.bittern-metadata", hash) }
 
 // savedMetadata returns what an earlier run has left in dir, or nil. dir may be "" for nowhere.
@@ -73,7 +76,7 @@ func writeMetadata(dir, name string, info []byte) error {
 		return nil // it is where this came from, or as good
 	}
 	// A run that is killed in between leaves a file that its name does not fit, which is replaced.
-	temp := name + ".tmp"
+	temp := name + tempSuffix
 	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -83,16 +86,28 @@ func writeMetadata(dir, name string, info []byte) error {
 	return root.Rename(temp, name)
 }
 
-// forgetMetadata removes what saveMetadata has kept.
+// forgetMetadata removes what saveMetadata has kept, in this run or another.
 func forgetMetadata(log *slog.Logger, dir string, hash [20]byte) {
-	root, err := os.OpenRoot(dir)
-	if err == nil {
-		err = ignoreMissing(root.Remove(metadataName(hash)))
-		root.Close() // nothing was written through it
-	}
-	if err != nil {
+	if err := removeMetadata(dir, metadataName(hash)); err != nil {
 		log.Warn("cannot remove the metadata that was kept", "error", err)
 	}
+}
+
+func removeMetadata(dir, name string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer root.Close() // nothing was written through it
+	for _, name := range []string{name, name + tempSuffix} {
+		if _, err := root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			continue // to remove it anyway is an error where nothing can be written
+		}
+		if err := root.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ignoreMissing(err error) error {
