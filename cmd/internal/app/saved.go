@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"errors"
 	"fmt"
@@ -67,14 +68,14 @@ func saveMetadata(log *slog.Logger, dir string, hash [20]byte, info []byte) {
 }
 
 func writeMetadata(dir, name string, info []byte) error {
+	if kept, err := readMetadata(dir, name); err == nil && bytes.Equal(kept, info) {
+		return nil // it is where this came from
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close() // the file has been closed before, with its errors
-	if st, err := root.Lstat(name); err == nil && st.Mode().IsRegular() && st.Size() == int64(len(info)) {
-		return nil // it is where this came from, or as good
-	}
 	// A run that is killed in between leaves a file that its name does not fit, which is replaced.
 	temp := name + tempSuffix
 	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -21,6 +21,7 @@ func TestSavedMetadata(t *testing.T) {
 	}{
 		{"as it was kept", func(string) error { return nil }, true},
 		{"cut short", func(path string) error { return os.Truncate(path, 5) }, false},
+		{"other bytes", func(path string) error { return os.WriteFile(path, make([]byte, len(info)), 0o666) }, false},
 		{"a link", func(path string) error {
 			err := os.Rename(path, path+".else")
 			if err != nil {
@@ -45,6 +46,12 @@ func TestSavedMetadata(t *testing.T) {
 			}
 			if got := savedMetadata(quiet, dir, hash); bytes.Equal(got, info) != tt.want {
 				t.Errorf("found %q, want it found: %v", got, tt.want)
+			}
+			if tt.name != "a folder" { // whose place no file can take
+				saveMetadata(quiet, dir, hash, info)
+				if got := savedMetadata(quiet, dir, hash); !bytes.Equal(got, info) {
+					t.Errorf("found %q after it was kept again", got)
+				}
 			}
 			forgetMetadata(quiet, dir, hash)
 			for _, path := range []string{path, path + ".tmp"} {
