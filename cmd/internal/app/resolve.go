@@ -130,20 +130,19 @@ func (y *meeting) unresolved(timeout, maxTime time.Duration) error {
 	case core.NoPeers, core.NoneUsable:
 		e := nobody(s, y.whyNoPeers())
 		if s.Met > 0 {
-			e = &Error{Class: ClassNoMetadata, What: "no peer is left that could give the metadata", Err: errors.New(y.whyNoMetadata(s)), Hint: e.Hint}
+			e = &Error{Class: ClassNoMetadata, What: "no metadata", Err: errors.New(y.whyNoMetadata(s)), Hint: e.Hint}
 		}
 		return e
 	}
 	return fmt.Errorf("ended without a reason: %v", y.outcome)
 }
 
-// whyNoMetadata says in a few words why nobody gave it.
+// whyNoMetadata says in a few words why nobody of those who were met gave it.
 func (y *meeting) whyNoMetadata(s core.Snapshot) string {
 	switch {
+	case s.Peers == 0 && s.Liars > 0:
+		return y.whyNoPeers()
 	case s.Peers == 0:
-		if why := y.whyNoPeers(); why != "" {
-			return why
-		}
 		return plural(s.Met, "peer") + " met, none is left"
 	case s.Liars > 0:
 		return fmt.Sprintf("%s, and %s banned for sending what is not the torrent's", plural(s.Peers, "peer"), plural(s.Liars, "other"))

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"bittern/cmd/internal/swarm/core"
 	"bittern/piece/metainfo"
 )
 
@@ -40,5 +41,28 @@ func TestTorrentFrom(t *testing.T) {
 				t.Errorf("trackers %v, want the link's", got.Trackers)
 			}
 		})
+	}
+}
+
+// TestWhyNoMetadata: of peers that came and went it is not said that they never answered.
+func TestWhyNoMetadata(t *testing.T) {
+	y := &meeting{session: &session{names: []string{"192.0.2.1:1"}}}
+	for _, tt := range []struct {
+		s    core.Snapshot
+		want string
+	}{
+		{core.Snapshot{Met: 1}, "1 peer met, none is left"},
+		{core.Snapshot{Met: 2, Peers: 2}, "2 peers, none gives it"},
+		{core.Snapshot{Met: 3, Peers: 2, Liars: 1}, "2 peers, and 1 other banned for sending what is not the torrent's"},
+	} {
+		if got := y.whyNoMetadata(tt.s); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.s, got, tt.want)
+		}
+	}
+}
+
+func TestSome(t *testing.T) {
+	if got := some([]string{"a", "b", "c"}) + "; " + some([]string{"a", "b", "c", "d", "e"}); got != "a, b, c; a, b, c and 2 more" {
+		t.Error(got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type session struct {
 	trackers *discover.Trackers
 	static   *discover.Static // the peers that the user named
 	invited  *discover.Static // the peers that a magnet link names; nil if none
+	names    []string         // of the peers of both, as they were given
 	node     *dht.Node        // nil without the DHT, as dht
 	dht      *discover.DHT    // searches through node
 	nodes    []string         // of the DHT, that the torrent names
@@ -50,7 +52,7 @@ type session struct {
 
 // newSession sets up what does not touch the network yet. tiers are the trackers that the torrent names.
 func newSession(hash [20]byte, tiers [][]string, n Network, log *slog.Logger, started time.Time) (*session, error) {
-	x := &session{hash: hash, net: n, policy: n.policy(), log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox()}
+	x := &session{hash: hash, net: n, policy: n.policy(), log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox(), names: slices.Clone(n.Peers)}
 	x.handles = shareHandles(handleLimit(), n.MaxPeers)
 	if x.handles.peers < n.MaxPeers {
 		log.Warn("few open files are allowed: fewer peers", "peers", x.handles.peers)
@@ -98,6 +100,7 @@ func (x *session) invite(names []string) {
 			continue
 		}
 		peers = append(peers, p)
+		x.names = append(x.names, s)
 	}
 	if len(peers) > 0 {
 		x.invited = x.named(peers, core.SourceMagnet)

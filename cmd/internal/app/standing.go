@@ -71,7 +71,7 @@ func (x *session) whyNoPeers() string {
 		return plural(s.Liars, "peer") + " banned for sending corrupt data, no other answers"
 	}
 	if x.node == nil {
-		if len(x.trackers.Status()) == 0 && len(x.net.Peers) == 0 {
+		if len(x.trackers.Status()) == 0 && len(x.names) == 0 {
 			if x.lsd != nil {
 				return "nobody on the local network, and no tracker or peer to ask"
 			}
@@ -79,7 +79,7 @@ func (x *session) whyNoPeers() string {
 		}
 		return x.whyTrackers()
 	}
-	if found := s.Known - len(x.net.Peers); found > 0 {
+	if found := s.Known - len(x.names); found > 0 {
 		return fmt.Sprintf("%d addresses, none answers yet", found)
 	}
 	if why := x.whyTrackers(); why != "" {
@@ -88,7 +88,7 @@ func (x *session) whyNoPeers() string {
 	return x.whyDHT()
 }
 
-// whyTrackers says in a few words why the trackers and the peers that the user named have brought nobody.
+// whyTrackers says in a few words why the trackers and the peers that were named have brought nobody.
 func (x *session) whyTrackers() string {
 	status := x.trackers.Status()
 	found, failed := 0, 0
@@ -105,8 +105,8 @@ func (x *session) whyTrackers() string {
 		return printable(fmt.Sprintf("no tracker answers (%s)", last))
 	case found > 0:
 		return fmt.Sprintf("%d addresses, none answers yet", found)
-	case len(x.net.Peers) > 0:
-		return "no answer from " + printable(strings.Join(x.net.Peers, ", "))
+	case len(x.names) > 0:
+		return "no answer from " + printable(some(x.names))
 	case len(status) > failed:
 		return "the trackers know no peers yet"
 	}
@@ -153,6 +153,15 @@ func (x *transfer) whom(s core.Snapshot) string {
 }
 
 func soFar(s core.Snapshot) string { return ui.Size(s.Done) + " of " + ui.Size(s.Total) }
+
+// some lists names, all of them if they are few.
+func some(names []string) string {
+	const few = 3
+	if more := len(names) - few; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
 
 func plural(n int, noun string) string {
 	if n == 1 {
