@@ -23,9 +23,6 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 		return err
 	}
 	defer closeLog()
-	if err := o.policy().Check(); err != nil { // before anything is fetched by it
-		return &Error{Class: ClassUsage, Err: err}
-	}
 	if !o.List {
 		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	}
@@ -67,14 +64,16 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 }
 
 // limited returns a context that ends maxTime after started, 0 meaning never, because of an error that
-// says what was going on. Nobody was met by then.
-func limited(ctx context.Context, started time.Time, maxTime time.Duration, doing string) (context.Context, context.CancelFunc) {
+// says what was going on: of [ClassMaxTime] if peers were met by then, else of [ClassNoPeers].
+func limited(ctx context.Context, started time.Time, maxTime time.Duration, met bool, doing string) (context.Context, context.CancelFunc) {
 	if maxTime == 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadlineCause(ctx, started.Add(maxTime), &Error{
-		Class: ClassNoPeers, What: fmt.Sprintf("not complete after %v", maxTime), Err: errors.New(doing),
-	})
+	e := &Error{Class: ClassNoPeers, What: fmt.Sprintf("not complete after %v", maxTime), Err: errors.New(doing)}
+	if met {
+		e.Class = ClassMaxTime
+	}
+	return context.WithDeadlineCause(ctx, started.Add(maxTime), e)
 }
 
 // A getting is one run of `get` after its torrent is known.

@@ -41,6 +41,9 @@ type search struct {
 // find returns the torrent that source names: it reads a .torrent, or resolves a magnet link or a bare
 // info-hash while d shows how.
 func find(ctx context.Context, s Streams, d *display, log *slog.Logger, n Network, source string, where search, started time.Time) (*known, error) {
+	if err := n.policy().Check(); err != nil { // before anything is fetched by it
+		return nil, &Error{Class: ClassUsage, Err: err}
+	}
 	switch kindOf(source) {
 	case magnetSource, hashSource:
 		m, err := metainfo.ParseMagnet(source)
@@ -49,7 +52,7 @@ func find(ctx context.Context, s Streams, d *display, log *slog.Logger, n Networ
 		}
 		return resolve(ctx, d, log, n, m, where, started)
 	}
-	ctx, cancel := limited(ctx, started, where.maxTime, "still reading the torrent")
+	ctx, cancel := limited(ctx, started, where.maxTime, false, "still reading the torrent")
 	defer cancel()
 	t, err := load(ctx, s, log, n.policy(), source)
 	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok && err != nil {

@@ -1,9 +1,11 @@
 package app
 
 import (
+	"context"
 	"crypto/sha256"
 	"log/slog"
 	"testing"
+	"time"
 
 	"bittern/cmd/internal/swarm/core"
 	"bittern/piece/metainfo"
@@ -64,5 +66,16 @@ func TestWhyNoMetadata(t *testing.T) {
 func TestSome(t *testing.T) {
 	if got := some([]string{"a", "b", "c"}) + "; " + some([]string{"a", "b", "c", "d", "e"}); got != "a, b, c; a, b, c and 2 more" {
 		t.Error(got)
+	}
+}
+
+// TestLimited: a time limit that ends before peers are met is told from one that ends with them.
+func TestLimited(t *testing.T) {
+	for met, want := range map[bool]Class{false: ClassNoPeers, true: ClassMaxTime} {
+		ctx, cancel := limited(t.Context(), time.Now().Add(-time.Hour), time.Minute, met, "still at it")
+		defer cancel()
+		if got := ClassOf(context.Cause(ctx)); got != want {
+			t.Errorf("met %v: class %v, want %v", met, got, want)
+		}
 	}
 }

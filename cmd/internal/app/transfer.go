@@ -52,7 +52,8 @@ func newTransfer(k *known, n Network, log *slog.Logger, started time.Time) (*tra
 
 // open opens the storage, which checks what is there already. A time limit holds for that too.
 func (x *transfer) open(ctx context.Context, cfg storage.Config, maxTime time.Duration) error {
-	ctx, cancel := limited(ctx, x.started, maxTime, "still checking what is there")
+	met := x.live != nil && x.inbox.Snapshot().Met > 0 // while the metadata was fetched
+	ctx, cancel := limited(ctx, x.started, maxTime, met, "still checking what is there")
 	defer cancel()
 	cfg.Notify = x.inbox.Storage
 	cfg.OpenFiles = x.handles.files
