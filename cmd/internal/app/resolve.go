@@ -131,11 +131,10 @@ func (y *meeting) unresolved(timeout, maxTime time.Duration) error {
 	case core.OutOfTime:
 		return &Error{Class: ClassMaxTime, What: fmt.Sprintf("no metadata after %v", maxTime), Err: errors.New(y.whyNoMetadata(s))}
 	case core.NoPeers, core.NoneUsable:
-		e := nobody(s, y.whyNoPeers())
-		if s.Met > 0 {
-			e = &Error{Class: ClassNoMetadata, What: "no metadata", Err: errors.New(y.whyNoMetadata(s)), Hint: e.Hint}
+		if s.Met == 0 {
+			return nobody(s, y.whyNoPeers())
 		}
-		return e
+		return &Error{Class: ClassNoMetadata, What: "no metadata", Err: errors.New(y.whyNoMetadata(s)), Hint: morePeers}
 	}
 	return fmt.Errorf("ended without a reason: %v", y.outcome)
 }
@@ -157,6 +156,9 @@ func (y *meeting) whyNoMetadata(s core.Snapshot) string {
 func (x *session) searching() ui.Snapshot {
 	s := x.inbox.Snapshot()
 	parts := x.sources()
+	if n := x.pages.Load(); n > 0 {
+		parts = append(parts, plural(int(n), "URL"))
+	}
 	parts = append(parts, plural(s.Peers, "peer"))
 	if s.Asked > 0 {
 		parts = append(parts, fmt.Sprintf("%d asked", s.Asked))

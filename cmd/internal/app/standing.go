@@ -137,12 +137,14 @@ func nobody(s core.Snapshot, why string) *Error {
 	if why == "" {
 		why = "nobody was there"
 	}
-	const hint = "name one with --peer or another tracker with --tracker"
 	if s.Met == 0 {
-		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: hint}
+		return &Error{Class: ClassNoPeers, What: "no peer found", Err: errors.New(why), Hint: morePeers}
 	}
-	return &Error{Class: ClassNoPeers, What: "no peer is left at " + soFar(s), Err: errors.New(why), Hint: "the same command continues; " + hint}
+	return &Error{Class: ClassNoPeers, What: "no peer is left at " + soFar(s), Err: errors.New(why), Hint: "the same command continues; " + morePeers}
 }
+
+// morePeers is the next thing to try where nobody is left.
+const morePeers = "name one with --peer or another tracker with --tracker"
 
 // whom says whom content was awaited from.
 func (x *transfer) whom(s core.Snapshot) string {
