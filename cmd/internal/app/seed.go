@@ -228,6 +228,9 @@ func (z *seeding) announce(url string) error {
 	for _, url := range z.net.Trackers {
 		z.t.Trackers = append(z.t.Trackers, []string{url})
 	}
+	if z.t.Private {
+		z.log.Warn("the torrent is private: peers need the .torrent, for the magnet link alone gives them no metadata")
+	}
 	if z.o.JSON {
 		return resultError(z.d.Emit(ui.Seeding{
 			Infohash: fmt.Sprintf("%x", z.t.InfoHash), Magnet: z.t.Magnet(), TrackerURL: url, Port: int(z.port()),

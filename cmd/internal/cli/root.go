@@ -146,8 +146,8 @@ func newRoot(e env) *cobra.Command {
 			"Every flag may also be set in the environment: --piece-length as BITTERN_PIECE_LENGTH;\n" +
 			"a flag that may be repeated takes values separated by blanks.\n\n" +
 			"Exit codes: 0 complete; 1 any other failure; 2 wrong usage; 3 bad input, not a torrent; 4 no\n" +
-			"peer; 5 too slow; 6 disk; 7 a file in the way; 8 verify: missing or corrupt content; 9 network\n" +
-			"set-up; 70 a bug; 129, 130 and 143 SIGHUP, SIGINT and SIGTERM.",
+			"peer, or none that gave the metadata; 5 too slow; 6 disk; 7 a file in the way; 8 verify: missing\n" +
+			"or corrupt content; 9 network set-up; 70 a bug; 129, 130 and 143 SIGHUP, SIGINT and SIGTERM.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
