@@ -94,9 +94,9 @@ func (x *session) named(peers []discover.Peer, src core.Source) *discover.Static
 func (x *session) invite(names []string) {
 	var peers []discover.Peer
 	for _, s := range names {
-		p, err := discover.ParsePeer(s)
+		p, err := x.guest(s)
 		if err != nil {
-			x.log.Warn("peer of the magnet link left out", "error", err)
+			x.log.Warn("peer of the magnet link left out", "peer", printable(s), "error", err)
 			continue
 		}
 		peers = append(peers, p)
@@ -105,6 +105,24 @@ func (x *session) invite(names []string) {
 	if len(peers) > 0 {
 		x.invited = x.named(peers, core.SourceMagnet)
 	}
+}
+
+// guest reads the HOST:PORT of a peer that a magnet link names. Whoever wrote the link has no business with this machine.
+func (x *session) guest(s string) (discover.Peer, error) {
+	p, err := discover.ParsePeer(s)
+	if err != nil {
+		return p, err
+	}
+	ip, err := netip.ParseAddr(p.Host)
+	switch {
+	case err != nil: // a name
+		return p, nil
+	case ip.Unmap().IsLoopback():
+		return p, errors.New("it is on this machine, where only --peer may name one")
+	case !x.policy.Allows(ip):
+		return p, errors.New("its address family is left out")
+	}
+	return p, nil
 }
 
 // lookAround looks for peers on the local network.

@@ -35,3 +35,35 @@ func TestSources(t *testing.T) {
 		})
 	}
 }
+
+// TestInvite: of the peers that a magnet link names those are asked that can be, and their silence is told.
+func TestInvite(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		peers []string
+		n     Network
+		want  string // whom nobody heard from
+	}{
+		{"usable", []string{"192.0.2.1:1", "host.example:2", "[2001:db8::1]:3"}, Network{}, "192.0.2.1:1, host.example:2, [2001:db8::1]:3"},
+		{"on this machine", []string{"127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"}, Network{}, ""},
+		{"of a family left out", []string{"192.0.2.1:1", "[2001:db8::1]:3"}, Network{Only6: true}, "[2001:db8::1]:3"},
+		{"after the user's own", []string{"192.0.2.1:1"}, Network{Peers: []string{"127.0.0.1:2"}}, "127.0.0.1:2, 192.0.2.1:1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x, err := newSession([20]byte{}, nil, tt.n, slog.New(slog.DiscardHandler), time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.invite(tt.peers)
+			x.makeTrackers()
+			defer x.client.Close()
+			want := tt.want
+			if want != "" {
+				want = "no answer from " + want
+			}
+			if got := x.whyTrackers(); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
+	}
+}
