@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"bittern/cmd/internal/ui"
@@ -25,6 +27,11 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	defer closeLog()
 	if !o.List {
 		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
+	}
+	if !o.List && !o.MetadataOnly {
+		if err := folderPossible(orHere(o.Dir)); err != nil {
+			return err
+		}
 	}
 	k, err := find(ctx, s, d, log, o.Network, o.Source, search{dir: orHere(o.Dir), web: true, maxTime: o.MaxTime}, started)
 	if err != nil {
@@ -61,6 +68,16 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	}
 	g := &getting{transfer: x, k: k, o: o, d: d, path: filepath.Join(o.Dir, filepath.FromSlash(t.Root))}
 	return g.shown(ctx, wanted)
+}
+
+// folderPossible makes sure that no file stands where the content is to go, before peers are looked for. Whether the folder
+// can be made or written to is found out when there is something to write.
+func folderPossible(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
+		return &Error{Class: ClassDisk, What: "cannot put the content into " + printable(dir), Err: errors.New("it is not a folder")}
+	}
+	return nil
 }
 
 // limited returns a context that ends maxTime after started, 0 meaning never, because of an error that
