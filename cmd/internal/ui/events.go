@@ -2,6 +2,7 @@ package ui
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"math"
 	"time"
@@ -37,6 +38,7 @@ type Progress struct {
 	Peers    int    `json:"peers"`
 	Seeds    int    `json:"seeds"`
 	ETA      int64  `json:"eta_seconds,omitempty"` // left out while unknown
+	Note     string `json:"note,omitempty"`        // what is being tried, or the user should know
 }
 
 // SeedProgress is how `seed` stands.
@@ -86,7 +88,7 @@ func progressOf(s Snapshot) Event {
 	}
 	return Progress{
 		State: s.State, Done: s.Done, Total: s.Total, DownRate: s.DownRate, UpRate: s.UpRate, Peers: max(0, s.Peers), Seeds: s.Seeds,
-		ETA: int64(math.Ceil(max(0, s.ETA.Seconds()))),
+		ETA: int64(math.Ceil(max(0, s.ETA.Seconds()))), Note: cmp.Or(s.Story, s.Note),
 	}
 }
 

@@ -17,7 +17,7 @@ func TestEventLine(t *testing.T) {
 	}{
 		{Start{Source: "a&b.torrent"}, `{"event":"start","time":"2026-01-02T03:04:05Z","source":"a&b.torrent"}`},
 		{Metadata{"n", "00", 5, 1, 2}, `{"event":"metadata","time":"2026-01-02T03:04:05Z","name":"n","infohash":"00","size":5,"files":1,"pieces":2}`},
-		{Progress{"s", 1, 2, 3, 4, 5, 6, 7}, `{"event":"progress","time":"2026-01-02T03:04:05Z","state":"s","done":1,"total":2,"down_rate":3,"up_rate":4,"peers":5,"seeds":6,"eta_seconds":7}`},
+		{Progress{"s", 1, 2, 3, 4, 5, 6, 7, "n"}, `{"event":"progress","time":"2026-01-02T03:04:05Z","state":"s","done":1,"total":2,"down_rate":3,"up_rate":4,"peers":5,"seeds":6,"eta_seconds":7,"note":"n"}`},
 		{Progress{}, `{"event":"progress","time":"2026-01-02T03:04:05Z","state":"","done":0,"total":0,"down_rate":0,"up_rate":0,"peers":0,"seeds":0}`},
 		{SeedProgress{1, 2, 3, 4}, `{"event":"progress","time":"2026-01-02T03:04:05Z","up_rate":1,"uploaded":2,"peers":3,"copies":4}`},
 		{Complete{"p", 1.5, 2, 3, 4}, `{"event":"complete","time":"2026-01-02T03:04:05Z","path":"p","seconds":1.5,"downloaded":2,"uploaded":3,"wasted":4}`},
