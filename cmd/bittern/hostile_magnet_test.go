@@ -107,6 +107,21 @@ func TestHostileMetadata(t *testing.T) {
 	}
 }
 
+// TestHostileMetadataMemory: one copy after the other that is as large as may be, and junk, takes no more memory than one.
+func TestHostileMetadataMemory(t *testing.T) {
+	x := newMagnetFixture()
+	args := []string{"get", x.magnet(), "-d", t.TempDir(), "--metadata-timeout", "60s"}
+	for i := range 4 {
+		p := newPeer(t, x, fmt.Sprintf("127.0.2.%d", i+1), script{offer: junk(32 << 20)})
+		args = append(args, "--peer", p.addr.String())
+	}
+	get := run(t, args...)
+	get.exits(t, 4, 60*time.Second)
+	if !strings.Contains(get.err.String(), "4 peers banned") {
+		t.Errorf("stderr: %s", get.err.String())
+	}
+}
+
 // TestHostileNoMetadata: where nobody gives it the command says so, when it was told to.
 func TestHostileNoMetadata(t *testing.T) {
 	t.Parallel()

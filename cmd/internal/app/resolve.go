@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +68,7 @@ func resolve(ctx context.Context, d *display, log *slog.Logger, n Network, m *me
 		t, err := torrentFrom(log, m, info)
 		return &known{t: t, magnet: m}, err
 	}
+	defer limitMemory()()
 	x, err := newSession(m.InfoHash, m.Trackers, n, log, started)
 	if err != nil {
 		return nil, err
@@ -94,6 +96,17 @@ func resolve(ctx context.Context, d *display, log *slog.Logger, n Network, m *me
 		return nil, err
 	}
 	return &known{t: t, magnet: m, live: live}, nil
+}
+
+// searchMemory is what we may take from the system, in bytes, while strangers decide how large the copies of the metadata are
+// that are being collected. The collector keeps to it: left alone, it lets as much again pile up of copies that came to nothing.
+const searchMemory = core.MaxMetadata + 20<<20
+
+// limitMemory holds the process to searchMemory, or to less if the user said so (GOMEMLIMIT), until restore is called.
+func limitMemory() (restore func()) {
+	before := debug.SetMemoryLimit(-1)
+	debug.SetMemoryLimit(min(before, searchMemory))
+	return func() { debug.SetMemoryLimit(before) }
 }
 
 // await shows how the search for the metadata goes until it is over.
