@@ -25,7 +25,7 @@ type InfoOptions struct {
 	Shown
 }
 
-// Info shows what a torrent is. Errors are of [ClassBadInput].
+// Info shows what a torrent is. Of a magnet link it asks peers only, never the web.
 func Info(ctx context.Context, s Streams, o InfoOptions) error {
 	d, log, closeLog, err := begin(s, o.withoutEvents())
 	if err != nil {
