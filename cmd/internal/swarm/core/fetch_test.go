@@ -684,9 +684,9 @@ func FuzzFetch(f *testing.F) {
 			}
 		}
 		for n := 0; n+1 < len(in); n += 2 {
-			op, arg := in[n]%10, in[n+1]
+			op, arg := in[n]%11, in[n+1]
 			id := LinkID(arg%8) + 1
-			now = now.Add(time.Duration(in[n]/10) * 200 * time.Millisecond)
+			now = now.Add(time.Duration(in[n]/11) * 200 * time.Millisecond)
 			switch op {
 			case 0:
 				id, next = next, next+1
@@ -726,6 +726,8 @@ func FuzzFetch(f *testing.F) {
 				handle(Event{Op: Tick})
 			case 9:
 				handle(Event{Op: Message, Link: id, Msg: wire.Message{ID: wire.Extended, ExtID: byteAt(n + 2), Payload: in[n:]}})
+			case 10:
+				handle(Event{Op: Supplied})
 			}
 		}
 		l, err := piece.NewLayout(mib, 64*kib)
