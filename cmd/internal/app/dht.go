@@ -41,7 +41,7 @@ func (x *session) makeDHT() {
 	}
 	x.node = dht.New(cfg)
 	x.dht = discover.NewDHT(discover.DHTConfig{
-		Node: x.node, InfoHash: x.hash, Loopback: cfg.Loopback, Log: x.log,
+		Node: x.node, InfoHash: x.hash, Loopback: cfg.Loopback, Log: x.log, Patient: x.resolving.Load,
 		Announce: func() dht.Announce {
 			return dht.Announce{Port: x.port(), Seed: x.inbox.Snapshot().Seeding}
 		},

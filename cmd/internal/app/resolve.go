@@ -80,6 +80,7 @@ func resolve(ctx context.Context, d *display, log *slog.Logger, n Network, m *me
 	if where.web {
 		x.pages.Store(int32(len(m.Torrents)))
 	}
+	x.resolving.Store(true)
 	resolved := make(chan []byte, 1)
 	cfg := x.swarmConfig()
 	cfg.Resolved = func(info []byte) { resolved <- info }
@@ -87,6 +88,7 @@ func resolve(ctx context.Context, d *display, log *slog.Logger, n Network, m *me
 		Peering: x.peering(), Timeout: x.remaining(n.MetadataTimeout), MaxTime: x.remaining(where.maxTime),
 	}))
 	t, err := live.await(ctx, d, resolved, m, where)
+	x.resolving.Store(false)
 	if err != nil || t.Private {
 		// Peers of a private torrent come from its trackers only (BEP 27): whoever was met so far is left.
 		live.stop()

@@ -47,6 +47,9 @@ type session struct {
 	tiers    [][]string
 	pages    atomic.Int32 // URLs where the .torrent may be had and that have not answered
 
+	// resolving says that the metadata is looked for, which has a time limit of its own.
+	resolving atomic.Bool
+
 	whenComplete func() // what to do once all is there and seeding goes on; set before the swarm has content
 }
 

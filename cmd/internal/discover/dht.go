@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bittern/dht"
@@ -30,8 +31,11 @@ type DHTConfig struct {
 	Announce func() dht.Announce
 	// Loopback says that the nodes to begin from are on this machine's loopback; see [Found].
 	Loopback bool
-	Emit     func(Found)  // takes what is found, as for [Trackers]
-	Log      *slog.Logger // nil means discard
+	// Patient, when not nil, reports whether somebody waits for a peer to come, who has a time limit of his own. That no node
+	// knows one yet does not exhaust the DHT then.
+	Patient func() bool
+	Emit    func(Found)  // takes what is found, as for [Trackers]
+	Log     *slog.Logger // nil means discard
 }
 
 // DHT is the source that finds peers through the DHT (BEP 5), and announces ours there.
@@ -40,6 +44,9 @@ type DHT struct {
 	watch  watch
 	hungry chan struct{} // has one slot, full when peers are needed
 	moved  chan struct{} // has one slot, full when the machine's network has changed
+
+	vain atomic.Int32 // searches in a row that failed: nodes answered, and knew nobody
+	at   time.Time    // when the last of them did; owned by Run
 }
 
 // NewDHT returns the source; nothing is sent before Run.
@@ -50,10 +57,24 @@ func NewDHT(cfg DHTConfig) *DHT {
 	return &DHT{cfg: cfg, watch: systemWatch(), hungry: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
 }
 
-// Exhausted implements [Source]: no node is known, though three times some were asked to begin from.
+// Exhausted implements [Source]: three searches in a row found nobody, or no node is known, though three times some were asked
+// to begin from.
 func (d *DHT) Exhausted() bool {
 	s := d.cfg.Node.Status()
-	return s.IPv4+s.IPv6 == 0 && s.Failures >= failuresLost
+	patient := d.cfg.Patient != nil && d.cfg.Patient()
+	return !patient && d.vain.Load() >= failuresLost || s.IPv4+s.IPv6 == 0 && s.Failures >= failuresLost
+}
+
+// count counts a search that nodes have answered as failed or not, by the peers that it found other than ourselves. Those that
+// come in quick succession, for the sake of an announce, are one.
+func (d *DHT) count(peers int) {
+	switch now := time.Now(); {
+	case peers > 0:
+		d.vain.Store(0)
+	case d.at.IsZero() || now.Sub(d.at) >= firstHungry:
+		d.at = now
+		d.vain.Add(1)
+	}
 }
 
 // NeedPeers asks for another search as soon as one makes sense. It never blocks.
@@ -77,16 +98,24 @@ func (d *DHT) Run(ctx context.Context) {
 	wg.Go(func() { d.watch.run(ctx, func() { fill(d.moved) }) })
 	unheard, hungry := firstUnheard, firstHungry
 	for ctx.Err() == nil {
-		found := 0
+		found, ours := 0, 0
 		announce := d.cfg.Announce()
 		r, err := d.cfg.Node.Search(ctx, d.cfg.InfoHash, announce, func(addrs []netip.AddrPort) {
 			found += len(addrs)
+			for _, a := range addrs {
+				if a.Port() == announce.Port {
+					ours++ // or, hardly ever, a stranger's: then it is still tried
+				}
+			}
 			d.cfg.Emit(Found{Addrs: addrs, Source: "DHT", Loopback: d.cfg.Loopback})
 		})
 		if err != nil {
 			return // ctx has ended, or the node has met a bug and told of it
 		}
 		d.cfg.Log.Debug("searched the DHT", "peers", found, "answered", r.Answered, "announced", r.Announced)
+		if r.Answered > 0 {
+			d.count(found - ours)
+		}
 		switch {
 		case r.Answered == 0, announce.Port != 0 && r.Announced == 0:
 			pause(ctx, unheard)

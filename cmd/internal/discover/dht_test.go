@@ -84,9 +84,6 @@ func TestDHT(t *testing.T) {
 			d.NeedPeers()
 			time.Sleep(45 * time.Second)
 		}
-		if d.Exhausted() {
-			t.Error("it has nodes, and no hope")
-		}
 		time.Sleep(50 * time.Minute)
 		stop()
 		mu.Lock()
@@ -99,6 +96,48 @@ func TestDHT(t *testing.T) {
 		want := []float64{0, 15, 30, 40, 41, 42, 45, 49, 64, 79, 90}
 		if !slices.Equal(minutes, want) {
 			t.Errorf("searched at minutes %v, want %v", minutes, want)
+		}
+	})
+}
+
+// Where the DHT knows nobody but ourselves, hope ends with the third search; it comes back with a peer.
+func TestDHTFindsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := simnet.New(1)
+		crowd(t, network, 10)
+		patient := false
+		source := func(i byte, port uint16) *DHT {
+			var e emitted
+			return NewDHT(DHTConfig{
+				Node: dhtNode(t, network, i), InfoHash: [20]byte{7}, Loopback: true, Emit: e.emit,
+				Patient:  func() bool { return patient },
+				Announce: func() dht.Announce { return dht.Announce{Port: port} },
+			})
+		}
+		d := source(100, 4000)
+		defer running(t, d)()
+		begun := time.Now()
+		hopes := func() bool {
+			time.Sleep(time.Second)
+			d.NeedPeers()
+			synctest.Wait()
+			return !d.Exhausted()
+		}
+		for hopes() && time.Since(begun) < time.Hour {
+		}
+		if got := time.Since(begun); got < 45*time.Second || got > time.Minute {
+			t.Errorf("hope ended after %v", got)
+		}
+		patient = true
+		if d.Exhausted() {
+			t.Error("exhausted for one who waits")
+		}
+		patient = false
+		defer running(t, source(101, 5000))()
+		for begun = time.Now(); !hopes() && time.Since(begun) < time.Hour; {
+		}
+		if got := time.Since(begun); got > lastHungry {
+			t.Errorf("hope came back after %v", got)
 		}
 	})
 }
