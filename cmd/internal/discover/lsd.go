@@ -27,6 +27,10 @@ const (
 	lsdAtMost = time.Minute
 	lsdFirst  = 3
 
+	// lsdHopes is how long somebody is expected to answer. Most do at once; those who may not, because they have just announced,
+	// within a minute. The DHT takes as long to say that it knows nobody.
+	lsdHopes = 45 * time.Second
+
 	maxNeighbours = 256              // remembered; more are not heard
 	neighbourGone = 15 * time.Minute // after it was last heard
 	receivePause  = time.Second      // after a failure to receive
@@ -63,7 +67,7 @@ type LSD struct {
 	cfg    LSDConfig
 	cookie string
 	watch  watch
-	done   atomic.Bool // all announces of the beginning have been made, or none can be
+	done   atomic.Bool // nobody is expected to answer any more, or no group is joined
 
 	// ---- owned by Run ----
 	groups []Multicast // one for each of lsdGroups, nil where it is not joined
@@ -82,8 +86,8 @@ func NewLSD(cfg LSDConfig) *LSD {
 	}
 }
 
-// Exhausted implements [Source]: three announces have been made, so whoever is there has been heard or
-// has heard of us, or no group could be joined. Peers that come later are still found.
+// Exhausted implements [Source]: whoever is there has had the time to answer the first announce, or no group could be
+// joined. Peers that come later are still found.
 func (l *LSD) Exhausted() bool { return l.done.Load() }
 
 // Run implements [Source].
@@ -111,19 +115,21 @@ func (l *LSD) Run(ctx context.Context) {
 		l.plan.start(time.Now())
 	}
 	join()
-	for timer := time.NewTimer(0); ; timer.Reset(time.Until(l.plan.due)) {
+	for timer := time.NewTimer(0); ; timer.Reset(l.plan.next(time.Now())) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
-			l.announce(time.Now())
+			if now := time.Now(); !now.Before(l.plan.due) {
+				l.announce(now)
+			}
 		case peer := <-met:
 			l.meet(peer, time.Now())
 		case <-back:
 			join()
 		}
-		l.done.Store(l.plan.made >= lsdFirst || !slices.ContainsFunc(l.groups, func(g Multicast) bool { return g != nil }))
+		l.done.Store(!time.Now().Before(l.plan.hopes) || !slices.ContainsFunc(l.groups, func(g Multicast) bool { return g != nil }))
 	}
 }
 
@@ -232,9 +238,10 @@ func (l *LSD) meet(peer netip.AddrPort, now time.Time) {
 
 // An lsdPlan says when to announce.
 type lsdPlan struct {
-	due  time.Time // of the next
-	last time.Time // of the last that counts
-	made int       // since the start
+	due   time.Time // of the next
+	last  time.Time // of the last that counts
+	made  int       // since the start
+	hopes time.Time // until then somebody may answer
 }
 
 // soonest returns when an announce may be made.
@@ -246,7 +253,18 @@ func (p *lsdPlan) soonest(now time.Time) time.Time {
 }
 
 // start begins anew, as after a change of networks.
-func (p *lsdPlan) start(now time.Time) { p.made, p.due = 0, p.soonest(now) }
+func (p *lsdPlan) start(now time.Time) {
+	p.made, p.due = 0, p.soonest(now)
+	p.hopes = p.due.Add(lsdHopes)
+}
+
+// next returns how long it is until something is due: an announce, or the end of hope.
+func (p *lsdPlan) next(now time.Time) time.Duration {
+	if p.hopes.After(now) && p.hopes.Before(p.due) {
+		return p.hopes.Sub(now)
+	}
+	return p.due.Sub(now)
+}
 
 // asked brings the next announce forward as far as may be.
 func (p *lsdPlan) asked(now time.Time) {
