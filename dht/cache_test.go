@@ -56,6 +56,24 @@ func selfOf(t *testing.T, w *world) krpc.ID {
 	return m.Reply.ID
 }
 
+// A run that ends in the middle of its first search keeps the nodes that this has met.
+func TestCacheShortRun(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		cache := filepath.Join(t.TempDir(), "nodes")
+		nodes := w.crowd(10)
+		if _, _, err := search(t.Context(), nodes[3], Announce{Port: 4000}); err != nil {
+			t.Fatal(err)
+		}
+		n, stop := w.run(hostAt(100), Config{Bootstrap: []string{hostAt(0).String()}, Cache: cache})
+		go search(t.Context(), n, Announce{})
+		time.Sleep(45 * time.Millisecond) // two steps of 20 each
+		stop()
+		if kept, err := readCache(cache); err != nil || len(kept) < 3 {
+			t.Errorf("kept %v, %v", kept, err)
+		}
+	})
+}
+
 // A long run keeps its nodes before it ends, for it may not end in order.
 func TestCacheMeanwhile(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {

@@ -180,7 +180,11 @@ func (n *Node) Run(ctx context.Context) {
 	wg.Wait()
 	n.saves.Wait()
 	if sound {
-		n.save(n.toKeep(time.Now()))
+		now := time.Now()
+		for id := range n.hunts { // a short run ends before its first search does: the next is to begin from what this one found
+			n.node.Stop(now, id)
+		}
+		n.save(n.toKeep(now))
 	}
 }
 

@@ -60,7 +60,7 @@ func (n *Node) Search(ctx context.Context, infoHash [20]byte, announce Announce,
 		case <-n.done:
 			return Result{}, closedOr(ctx)
 		case <-ctx.Done():
-			n.do(context.WithoutCancel(ctx), func(time.Time) { n.stop(h) })
+			n.do(context.WithoutCancel(ctx), func(now time.Time) { n.stop(now, h) })
 			return Result{}, context.Cause(ctx)
 		}
 		addrs, end := h.take()
@@ -99,10 +99,10 @@ func (n *Node) beginSearches(now time.Time) {
 }
 
 // stop ends a search that nobody waits for any more; loop only.
-func (n *Node) stop(h *hunt) {
+func (n *Node) stop(now time.Time, h *hunt) {
 	n.waiting = slices.DeleteFunc(n.waiting, func(o *hunt) bool { return o == h })
 	if h.begun {
-		n.node.Stop(h.id)
+		n.node.Stop(now, h.id)
 		delete(n.hunts, h.id)
 	}
 }

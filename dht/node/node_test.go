@@ -563,7 +563,7 @@ func TestEnds(t *testing.T) {
 		t.Errorf("ended %v after %v", ended, took)
 	}
 	id = n.Search(now, krpc.ID{1}, Announce{})
-	n.Stop(id)
+	n.Stop(now, id)
 	for range 20 {
 		now = n.Next(now).Add(time.Millisecond)
 		n.Tick(now)

@@ -58,10 +58,11 @@ func (n *Node) Search(now time.Time, infoHash krpc.ID, announce Announce) Search
 	return n.lastID
 }
 
-// Stop ends a search; nothing more is heard of it.
-func (n *Node) Stop(id SearchID) {
+// Stop ends a search; nothing more is heard of it. What it has found of nodes is kept.
+func (n *Node) Stop(now time.Time, id SearchID) {
 	for _, s := range n.searches {
-		if s.id == id {
+		if s.id == id && !s.ended {
+			s.keep(now)
 			s.ended = true
 		}
 	}
@@ -208,14 +209,20 @@ func (n *Node) heard(now time.Time, c *call, who krpc.Contact, r *krpc.Reply) {
 	}
 }
 
-// finish takes nodes that the search found into the table and announces to the nearest, if that is wanted.
-func (n *Node) finish(now time.Time, s *search) {
-	s.announcing = true
+// keep takes nodes that the search found into the table.
+func (s *search) keep(now time.Time) {
 	for _, c := range s.look.Proven() {
 		if rtt, ok := s.times[c.Addr]; ok {
 			s.family.table.Answered(now, c, rtt)
 		}
 	}
+	clear(s.times)
+}
+
+// finish keeps nodes and announces to the nearest, if that is wanted.
+func (n *Node) finish(now time.Time, s *search) {
+	s.announcing = true
+	s.keep(now)
 	if s.announce.Port != 0 && s.method == krpc.GetPeers {
 		for _, to := range s.look.Closest() {
 			if to.Token == nil {
