@@ -39,6 +39,12 @@ func (n *Node) load() []krpc.Contact {
 }
 
 func readCache(name string) ([]krpc.Contact, error) {
+	switch info, err := os.Stat(name); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular(): // a pipe would keep us waiting
+		return nil, errors.New("not a file")
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
