@@ -36,6 +36,7 @@ func (k *known) leave() {
 type search struct {
 	dir     string        // where an earlier run may have left the metadata; "" for nowhere
 	web     bool          // at the URLs that the link names
+	serves  bool          // for what is here already
 	maxTime time.Duration // from the start of the command; 0 means no limit
 }
 
@@ -73,6 +74,7 @@ func resolve(ctx context.Context, d *display, log *slog.Logger, n Network, m *me
 	if err != nil {
 		return nil, err
 	}
+	x.serves = where.serves
 	x.invite(m.Peers)
 	if err := x.listen(); err != nil {
 		return nil, err

@@ -68,7 +68,7 @@ func seedable(ctx context.Context, s Streams, d *display, log *slog.Logger, o Se
 		t, cfg, err := torrentOf(ctx, d, log, o)
 		return &known{t: t}, cfg, err
 	}
-	k, err := find(ctx, s, d, log, o.Network, o.Source, search{dir: orHere(o.Dir), web: true}, started)
+	k, err := find(ctx, s, d, log, o.Network, o.Source, search{dir: orHere(o.Dir), web: true, serves: true}, started)
 	if err != nil {
 		return nil, storage.Config{}, err
 	}

@@ -42,7 +42,7 @@ type session struct {
 	node     *dht.Node        // nil without the DHT, as dht
 	dht      *discover.DHT    // searches through node
 	nodes    []string         // of the DHT, that the torrent names
-	serves   bool             // there is nothing to fetch
+	serves   bool             // there is no content to fetch
 	lsd      *discover.LSD    // the local network; nil if it is left out
 	tiers    [][]string
 	pages    atomic.Int32 // URLs where the .torrent may be had and that have not answered
