@@ -373,6 +373,29 @@ func TestStoreKeepsNear(t *testing.T) {
 	}
 }
 
+// TestStoreForgets: a torrent goes with its last peer, whether somebody asks for it or its place is needed.
+func TestStoreForgets(t *testing.T) {
+	s, random, late := newStore(), rand.New(rand.NewPCG(2, 2)), begin.Add(announceHolds)
+	asked, full := krpc.RandomID(random), krpc.RandomID(random)
+	s.put(begin, krpc.ID{}, asked, addr("1.2.3.4:5"), false)
+	s.put(begin, krpc.ID{}, full, addr("1.2.3.4:5"), false)
+	for len(s.torrents) < maxTorrents {
+		s.put(late, krpc.ID{}, krpc.RandomID(random), addr("1.2.3.4:5"), false)
+	}
+	if got := s.peers(late, asked, false, false, random); got != nil {
+		t.Errorf("old peers %v", got)
+	}
+	if hashes := s.sample(late, maxTorrents, random); len(hashes) != 20*(maxTorrents-2) {
+		t.Errorf("%d torrents are named, want those that have peers", len(hashes)/20)
+	}
+	for range 3 {
+		s.put(late, krpc.ID{}, krpc.RandomID(random), addr("1.2.3.4:5"), false)
+	}
+	if len(s.torrents) != maxTorrents {
+		t.Errorf("%d torrents", len(s.torrents))
+	}
+}
+
 // TestUnsolicited: only the answer to a query, from where that went, with its transaction id, counts.
 func TestUnsolicited(t *testing.T) {
 	n, to := newNode(1, nil), addr("9.8.7.6:1")

@@ -61,7 +61,7 @@ func (n *Node) answer(now time.Time, f *family, from netip.AddrPort, m *krpc.Mes
 	case krpc.SampleInfohashes:
 		n.nodes(now, f, q, r)
 		if !now.Before(n.sample.until) {
-			n.sample = sample{hashes: n.store.sample(sampleSize, n.opt.Random), until: now.Add(sampleEvery)}
+			n.sample = sample{hashes: n.store.sample(now, sampleSize, n.opt.Random), until: now.Add(sampleEvery)}
 		}
 		r.Samples, r.Num, r.Interval = n.sample.hashes, int64(len(n.store.torrents)), int64(sampleEvery/time.Second)
 	case krpc.GetPeers:

@@ -26,7 +26,7 @@ type store struct {
 
 type torrent struct {
 	hash  krpc.ID
-	peers []announced // the oldest first
+	peers []announced // at least one; the oldest first
 }
 
 type announced struct {
@@ -41,11 +41,20 @@ func (s *store) find(hash krpc.ID) (int, bool) {
 	return slices.BinarySearchFunc(s.torrents, hash, func(t torrent, h krpc.ID) int { return slices.Compare(t.hash[:], h[:]) })
 }
 
-// expire drops what is too old of the torrent at i, and reports whether peers are left.
+// expire drops what is too old of the torrent at i, and reports whether peers are left. One without any goes.
 func (s *store) expire(now time.Time, i int) bool {
 	t := &s.torrents[i]
 	t.peers = slices.DeleteFunc(t.peers, func(p announced) bool { return now.Sub(p.at) >= announceHolds })
-	return len(t.peers) > 0
+	if len(t.peers) == 0 {
+		s.torrents = slices.Delete(s.torrents, i, i+1)
+		return false
+	}
+	return true
+}
+
+// sweep drops the torrents whose peers are all too old.
+func (s *store) sweep(now time.Time) {
+	s.torrents = slices.DeleteFunc(s.torrents, func(t torrent) bool { return now.Sub(t.peers[len(t.peers)-1].at) >= announceHolds })
 }
 
 // put stores a peer: one for an address (BEP 33, "sets of unique IPs"). When all places are taken the torrent
@@ -70,7 +79,7 @@ func (s *store) put(now time.Time, self, hash krpc.ID, addr netip.AddrPort, seed
 }
 
 func (s *store) makeRoom(now time.Time, self, hash krpc.ID) bool {
-	s.torrents = slices.DeleteFunc(s.torrents, func(t torrent) bool { return now.Sub(t.peers[len(t.peers)-1].at) >= announceHolds })
+	s.sweep(now)
 	if len(s.torrents) < maxTorrents {
 		return true
 	}
@@ -121,7 +130,8 @@ func (s *store) scrape(now time.Time, hash krpc.ID) (seeds, peers *krpc.Bloom) {
 }
 
 // sample returns up to n of the info-hashes, 20 bytes each; never nil.
-func (s *store) sample(n int, random *rand.Rand) []byte {
+func (s *store) sample(now time.Time, n int, random *rand.Rand) []byte {
+	s.sweep(now)
 	out := []byte{}
 	for _, i := range random.Perm(len(s.torrents))[:min(n, len(s.torrents))] {
 		out = append(out, s.torrents[i].hash[:]...)
