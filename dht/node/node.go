@@ -264,7 +264,7 @@ func (n *Node) answered(now time.Time, f *family, from netip.AddrPort, m *krpc.M
 		n.heard(now, c, who, &m.Reply)
 	}
 	for _, o := range n.families {
-		if o != f { // a list of the other family, which we ask for only while that has no nodes
+		if o != f && o.table.Len() < krpc.K { // a list of the other family, which we ask for only while that has no nodes
 			n.learn(o, from.Addr(), nodesOf(o, &m.Reply))
 		}
 	}

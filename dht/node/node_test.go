@@ -516,6 +516,27 @@ func TestOtherFamily(t *testing.T) {
 	}
 }
 
+// TestOtherFamilyUnasked: nodes of the other family that nobody asked for are not kept.
+func TestOtherFamilyUnasked(t *testing.T) {
+	router := addr("20.1.1.1:4")
+	n := newNode(3, func(o *Options) { o.IPv6 = true })
+	for i := range krpc.K {
+		six := netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i)}), 6)
+		n.families[1].table.Answered(begin, krpc.Contact{ID: krpc.IDFor(six.Addr(), n.opt.Random), Addr: six}, time.Millisecond)
+	}
+	n.Ping(begin, router)
+	m, err := krpc.Parse(n.Take().Packets[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Receive(begin, router, krpc.Append(nil, &krpc.Message{Kind: krpc.IsReply, T: m.T, Reply: krpc.Reply{
+		ID: krpc.IDFor(router.Addr(), n.opt.Random), Nodes6: []krpc.Contact{{ID: krpc.ID{8}, Addr: netip.MustParseAddrPort("[2001:db9::]:6")}},
+	}}))
+	if got := n.Save(begin); len(got) != krpc.K+1 {
+		t.Errorf("saved %v, want those that live", got)
+	}
+}
+
 // TestLateRouter: a router that becomes known after the node has tried to begin without is asked without delay.
 func TestLateRouter(t *testing.T) {
 	n := newNode(1, nil)
