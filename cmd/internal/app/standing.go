@@ -80,12 +80,20 @@ func (x *session) whyNoPeers() string {
 		return x.whyTrackers()
 	}
 	if found := s.Known - len(x.names); found > 0 {
-		return fmt.Sprintf("%d addresses, none answers yet", found)
+		return noneAnswers(found)
 	}
 	if why := x.whyTrackers(); why != "" {
 		return why + ", " + x.whyDHT()
 	}
 	return x.whyDHT()
+}
+
+// noneAnswers says that of some addresses no peer answers.
+func noneAnswers(found int) string {
+	if found == 1 {
+		return "1 address, which does not answer yet"
+	}
+	return fmt.Sprintf("%d addresses, none answers yet", found)
 }
 
 // whyTrackers says in a few words why the trackers and the peers that were named have brought nobody.
@@ -104,7 +112,7 @@ func (x *session) whyTrackers() string {
 	case failed > 0 && failed == len(status):
 		return printable(fmt.Sprintf("no tracker answers (%s)", last))
 	case found > 0:
-		return fmt.Sprintf("%d addresses, none answers yet", found)
+		return noneAnswers(found)
 	case len(x.names) > 0:
 		return "no answer from " + printable(some(x.names))
 	case len(status) > failed:

@@ -210,7 +210,7 @@ func (c *Core) Snapshot(now time.Time) Snapshot {
 		Total: c.pick.total, Left: c.pick.sched.Left(),
 		Received: c.received, Uploaded: c.uploaded, Wasted: c.wasted,
 		DownRate: int64(c.down.Rate(now)), UpRate: int64(c.up.Rate(now)),
-		Peers: len(c.links), Seeds: c.seeds, Liars: c.blame.liars, Copies: c.copies, Dialing: c.dialing.underWay, Known: len(c.dialing.book),
+		Peers: len(c.links), Seeds: c.seeds, Liars: c.blame.liars, Copies: c.copies, Dialing: c.dialing.underWay, Known: c.dialing.known(),
 		Met: c.met, Seeding: c.leaving.complete, Since: c.leaving.lastData,
 	}
 	s.Done = s.Total - s.Left

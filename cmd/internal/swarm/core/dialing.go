@@ -18,6 +18,7 @@ type dialState struct {
 	book     map[netip.AddrPort]*address // look-up only
 	order    []*address                  // in order of discovery: what is ranged over
 	underWay int
+	barred   int       // of order, those that are banned
 	next     time.Time // when an idle address is due and there is room for it; zero: none
 	stale    bool      // next is to be worked out again
 
@@ -312,8 +313,14 @@ func (s *dialState) set(a *address, to addressState) {
 	if to.busy() {
 		s.perIP[ip]++
 	}
+	if to == banned {
+		s.barred++
+	}
 	a.state = to
 }
+
+// known returns how many addresses we could try.
+func (s *dialState) known() int { return len(s.order) - s.barred }
 
 func (s addressState) busy() bool { return s == dialing || s == linked }
 

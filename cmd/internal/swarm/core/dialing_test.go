@@ -178,6 +178,9 @@ func TestWeDoNotTalkToOurselves(t *testing.T) {
 	r.forget()
 	r.handle(Event{Op: Joined, Link: 1, Remote: self})
 	r.want("our own id", "1:drop connected to ourselves")
+	if n := r.c.Snapshot(r.now).Known; n != 0 {
+		t.Errorf("%d addresses to try, with our own", n)
+	}
 	r.tick(time.Hour)
 	r.want("never again", "")
 }

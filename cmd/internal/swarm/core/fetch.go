@@ -678,7 +678,7 @@ func (l *fetchLink) waitsFor(i int) bool {
 func (f *Fetch) Snapshot(time.Time) Snapshot {
 	s := Snapshot{
 		Fetching: true, Left: unknownLeft,
-		Peers: len(f.links), Liars: f.liars, Dialing: f.dialing.underWay, Known: len(f.dialing.book), Met: f.met,
+		Peers: len(f.links), Liars: f.liars, Dialing: f.dialing.underWay, Known: f.dialing.known(), Met: f.met,
 	}
 	for _, l := range f.links {
 		if len(l.asked) > 0 {
