@@ -8,6 +8,7 @@
 package dht
 
 import (
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"errors"
@@ -76,7 +77,7 @@ type Status struct {
 	IPv4, IPv6 int  // nodes it knows to be good
 	ReadOnly   bool // it answers no queries
 	// Failures is how often in a row it has looked for nodes to begin from and heard of none; Err is why the
-	// last look-up of a name failed, nil if none did.
+	// last look-up of a name failed or, if none did, why no packet can be sent.
 	Failures int
 	Err      error
 }
@@ -115,6 +116,13 @@ type Node struct {
 	reach    *reach // nil once the node answers queries
 	statusAt time.Time
 	saveAt   time.Time
+	sent     [2]sent // over IPv4 and IPv6
+}
+
+// sent says how sending a packet went, last.
+type sent struct {
+	ok  bool
+	err error // nil, too, if none was sent yet
 }
 
 type packet struct {
@@ -276,16 +284,26 @@ func (n *Node) carryOut(eff node.Effects) {
 
 // send sends a packet. One that cannot be sent is lost, as any may be.
 func (n *Node) send(p node.Packet) {
-	c := n.cfg.IPv4
+	c, last := n.cfg.IPv4, &n.sent[0]
 	if !p.To.Addr().Is4() {
-		c = n.cfg.IPv6
+		c, last = n.cfg.IPv6, &n.sent[1]
 	}
 	if n.reach != nil {
 		n.reach.sent(p.To)
 	}
-	if _, err := c.WriteTo(p.Data, net.UDPAddrFromAddrPort(p.To)); err != nil {
+	_, err := c.WriteTo(p.Data, net.UDPAddrFromAddrPort(p.To))
+	*last = sent{err == nil, err}
+	if err != nil {
 		n.cfg.Log.Debug("DHT packet not sent", "to", p.To, "error", err)
 	}
+}
+
+// unsent returns why no packet can be sent: none got out of the last in each family, of which there are some.
+func (n *Node) unsent() error {
+	if n.sent[0].ok || n.sent[1].ok {
+		return nil
+	}
+	return cmp.Or(n.sent[0].err, n.sent[1].err)
 }
 
 // tell keeps the status and the cache up to date.
@@ -294,7 +312,7 @@ func (n *Node) tell(now time.Time) {
 		return
 	}
 	n.statusAt = now
-	s := &Status{ReadOnly: n.reach != nil}
+	s := &Status{ReadOnly: n.reach != nil, Err: n.unsent()}
 	s.IPv4, s.IPv6 = n.node.Nodes(now)
 	n.status.Store(s)
 	if now.Before(n.saveAt) {
@@ -309,7 +327,7 @@ func (n *Node) tell(now time.Time) {
 func (n *Node) Status() Status {
 	s := *n.status.Load()
 	b := n.boot.Load()
-	s.Err = b.err
+	s.Err = cmp.Or(b.err, s.Err)
 	if s.IPv4+s.IPv6 == 0 {
 		s.Failures = b.failures
 	}

@@ -342,6 +342,20 @@ func (f *flaky) WriteTo(b []byte, to net.Addr) (int, error) {
 	return f.PacketConn.WriteTo(b, to)
 }
 
+// While nothing can be sent the status says why.
+func TestNothingSent(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.run(hostAt(1), Config{})
+		for i, bootstrap := range map[int]netip.AddrPort{2: hostAt(1), 3: hostAt(9)} {
+			n, _ := w.run(hostAt(i), Config{IPv4: &flaky{w.socket(hostAt(i)), 0}, Bootstrap: []string{bootstrap.String()}})
+			time.Sleep(time.Minute)
+			if err := n.Status().Err; (err != nil) != (bootstrap == hostAt(9)) {
+				t.Errorf("with %v to begin from it says %v", bootstrap, err)
+			}
+		}
+	})
+}
+
 // A socket that fails now and then goes on to serve.
 func TestSocketErrors(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
