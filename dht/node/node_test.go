@@ -243,6 +243,24 @@ func TestFloods(t *testing.T) {
 	}
 }
 
+// TestFloods6: to be another address of its /64 does not help who floods.
+func TestFloods6(t *testing.T) {
+	n := newNode(1, func(o *Options) { o.IPv6 = true })
+	ping, got := query(krpc.Query{Method: krpc.Ping}), 0
+	for i := range 100 {
+		from := netip.AddrFrom16([16]byte{0x20, 0x01, 15: byte(i)})
+		if asks(t, n, begin, netip.AddrPortFrom(from, 1), ping) != nil {
+			got++
+		}
+	}
+	if got != 50 {
+		t.Errorf("%d answers, want 50", got)
+	}
+	if asks(t, n, begin, netip.MustParseAddrPort("[2001:1::]:1"), ping) == nil {
+		t.Error("another network is not answered")
+	}
+}
+
 // TestBounded: 100,000 announces with forged tokens and 20,000 other queries, of as many addresses, leave the node as large as its
 // limits say, and sending no more than it may.
 func TestBounded(t *testing.T) {

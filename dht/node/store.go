@@ -206,7 +206,7 @@ type floods struct {
 }
 
 type caller struct {
-	who   netip.AddrPort // port 0, but in ranges where one address is many hosts
+	who   netip.AddrPort // port 0, but in ranges where one address is many hosts; of IPv6 the first of the /64, which one host may have
 	count int
 	since time.Time
 	until time.Time // blocked
@@ -216,8 +216,11 @@ type caller struct {
 // one seen first, blocked or not: there is no more room for memory than that.
 func (f *floods) allow(now time.Time, from netip.AddrPort) bool {
 	who := netip.AddrPortFrom(from.Addr(), 0)
-	if krpc.Local(from.Addr()) {
+	switch {
+	case krpc.Local(from.Addr()):
 		who = from
+	case from.Addr().Is6():
+		who = netip.AddrPortFrom(krpc.Network(from.Addr()).Addr(), 0)
 	}
 	i := slices.IndexFunc(f.callers, func(c caller) bool { return c.who == who })
 	if i < 0 {
