@@ -144,9 +144,5 @@ func (n *Node) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 
 // usable reports whether a node may be asked at an address.
 func (n *Node) usable(at netip.AddrPort, trusted bool) bool {
-	c := n.cfg.IPv4
-	if !at.Addr().Is4() {
-		c = n.cfg.IPv6
-	}
-	return c != nil && compact.Usable(at) && (trusted || n.cfg.Loopback || !at.Addr().IsLoopback())
+	return n.socket(at.Addr()) != nil && compact.Usable(at) && (trusted || n.cfg.Loopback || !at.Addr().IsLoopback())
 }

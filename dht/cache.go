@@ -21,6 +21,9 @@ import (
 // maxCache bounds what is read of the file, in bytes: more than two times 400 nodes need.
 const maxCache = 64 << 10
 
+// maxOthers bounds the nodes that are kept of a network that a run takes no part in.
+const maxOthers = 400
+
 const (
 	nodeSize  = 20 + compact.Size4
 	nodeSize6 = 20 + compact.Size6
@@ -97,12 +100,13 @@ func encodeNodes(nodes []krpc.Contact) []byte {
 	return bencode.Append(nil, map[string]any{"nodes": four, "nodes6": six})
 }
 
-// toKeep returns the nodes for the cache; loop only. A run that knows no living node knows nothing worth keeping.
+// toKeep returns the nodes for the cache; loop only. A run that knows no living node knows nothing worth keeping. One without
+// IPv6, say, leaves what others know of it.
 func (n *Node) toKeep(now time.Time) []krpc.Contact {
 	if ipv4, ipv6 := n.node.Nodes(now); ipv4+ipv6 == 0 {
 		return nil
 	}
-	return n.node.Save(now)
+	return append(n.node.Save(now), n.others[:min(len(n.others), maxOthers)]...)
 }
 
 // save writes nodes to the cache; if there are none, what is there stays.

@@ -89,6 +89,26 @@ func TestCacheMeanwhile(t *testing.T) {
 	})
 }
 
+// A run without IPv6 leaves the nodes that others know there.
+func TestCacheOfOthers(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		cache := filepath.Join(t.TempDir(), "nodes")
+		six := krpc.Contact{ID: id, Addr: netip.MustParseAddrPort("[2001:db8::1]:6")}
+		if err := os.WriteFile(cache, encodeNodes([]krpc.Contact{six, {ID: id, Addr: hostAt(7)}}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.run(hostAt(0), Config{})
+		n, stop := w.run(hostAt(1), Config{Cache: cache})
+		n.Ping(hostAt(0))
+		time.Sleep(time.Minute)
+		stop()
+		kept, err := readCache(cache)
+		if err != nil || len(kept) != 2 || kept[0].Addr != hostAt(0) || kept[1] != six {
+			t.Errorf("kept %v, %v", kept, err)
+		}
+	})
+}
+
 // A run that met nobody, with the network away perhaps, leaves what is there.
 func TestCacheLeftAlone(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {

@@ -116,7 +116,8 @@ type Node struct {
 	reach    *reach // nil once the node answers queries
 	statusAt time.Time
 	saveAt   time.Time
-	sent     [2]sent // over IPv4 and IPv6
+	sent     [2]sent        // over IPv4 and IPv6
+	others   []krpc.Contact // of the cache, in a network that this run takes no part in
 }
 
 // sent says how sending a packet went, last.
@@ -161,8 +162,12 @@ func New(cfg Config) *Node {
 func (n *Node) Run(ctx context.Context) {
 	ctx, n.end = context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	if nodes := n.load(); len(nodes) > 0 {
-		n.node.Remember(nodes)
+	for _, c := range n.load() {
+		if n.socket(c.Addr.Addr()) == nil {
+			n.others = append(n.others, c)
+			continue
+		}
+		n.node.Remember([]krpc.Contact{c})
 		n.begun = true
 	}
 	for _, c := range []net.PacketConn{n.cfg.IPv4, n.cfg.IPv6} {
@@ -282,16 +287,24 @@ func (n *Node) carryOut(eff node.Effects) {
 	}
 }
 
+// socket returns the socket for packets to an address; nil if there is none.
+func (n *Node) socket(to netip.Addr) net.PacketConn {
+	if to.Is4() {
+		return n.cfg.IPv4
+	}
+	return n.cfg.IPv6
+}
+
 // send sends a packet. One that cannot be sent is lost, as any may be.
 func (n *Node) send(p node.Packet) {
-	c, last := n.cfg.IPv4, &n.sent[0]
+	last := &n.sent[0]
 	if !p.To.Addr().Is4() {
-		c, last = n.cfg.IPv6, &n.sent[1]
+		last = &n.sent[1]
 	}
 	if n.reach != nil {
 		n.reach.sent(p.To)
 	}
-	_, err := c.WriteTo(p.Data, net.UDPAddrFromAddrPort(p.To))
+	_, err := n.socket(p.To.Addr()).WriteTo(p.Data, net.UDPAddrFromAddrPort(p.To))
 	*last = sent{err == nil, err}
 	if err != nil {
 		n.cfg.Log.Debug("DHT packet not sent", "to", p.To, "error", err)
