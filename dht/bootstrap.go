@@ -25,32 +25,38 @@ const (
 
 // A bootState says how the search for nodes to begin from goes.
 type bootState struct {
-	failures int // rounds in a row after which nobody answered
+	failures int  // rounds in a row after which nobody answered
+	mute     bool // in the last of them nobody could be asked
 	err      error
 }
 
 // bootstrap looks up the nodes to begin from, until ctx ends: at the start, and again while no good node is known.
 func (n *Node) bootstrap(ctx context.Context) {
-	failures, wait := 0, firstRound
+	failures, mute, wait := 0, false, firstRound
 	for ctx.Err() == nil {
 		err := n.round(ctx)
-		n.boot.Store(&bootState{failures, err})
+		n.boot.Store(&bootState{failures, mute, err})
 		pause(ctx, wait)
 		if ctx.Err() != nil {
 			return
 		}
 		if n.knowsNodes() {
-			failures, wait = 0, firstRound
+			failures, mute, wait = 0, false, firstRound
 			n.boot.Store(&bootState{})
 			for n.knowsNodes() && ctx.Err() == nil {
 				pause(ctx, lastRound)
 			}
 			continue
 		}
+		was := mute
+		mute = n.Status().Err != nil
+		if was && !mute {
+			failures = 0
+		}
 		if failures++; failures == 1 {
 			n.warn(err)
 		}
-		n.boot.Store(&bootState{failures, err})
+		n.boot.Store(&bootState{failures, mute, err})
 		wait = min(2*wait, lastRound)
 	}
 }

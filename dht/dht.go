@@ -77,7 +77,8 @@ type Status struct {
 	IPv4, IPv6 int  // nodes it knows to be good
 	ReadOnly   bool // it answers no queries
 	// Failures is how often in a row it has looked for nodes to begin from and heard of none; Err is why the
-	// last look-up of a name failed or, if none did, why no packet can be sent.
+	// last look-up of a name failed or, if none did, why no packet can be sent. Once that is over, what failed
+	// before does not count: a network has come back.
 	Failures int
 	Err      error
 }
@@ -341,7 +342,7 @@ func (n *Node) Status() Status {
 	s := *n.status.Load()
 	b := n.boot.Load()
 	s.Err = cmp.Or(b.err, s.Err)
-	if s.IPv4+s.IPv6 == 0 {
+	if s.IPv4+s.IPv6 == 0 && !(b.mute && s.Err == nil) {
 		s.Failures = b.failures
 	}
 	return s

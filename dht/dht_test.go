@@ -102,6 +102,32 @@ func TestBootstrapFails(t *testing.T) {
 	})
 }
 
+// A network that comes back has hope, however often there was none, until nobody answers there either.
+func TestNetworkComesBack(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		begun := time.Now()
+		n, _ := w.run(hostAt(100), Config{
+			Bootstrap: []string{"node.test:6881"},
+			Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+				if time.Since(begun) < 2*time.Minute {
+					return nil, errors.New("no network")
+				}
+				return []netip.Addr{hostAt(0).Addr()}, nil // where nobody is
+			},
+		})
+		for s := n.Status(); time.Since(begun) < 3*time.Minute; s = n.Status() {
+			if s.Err == nil && s.Failures >= 3 {
+				t.Fatalf("%d failures after %v", s.Failures, time.Since(begun))
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(4 * time.Minute)
+		if s := n.Status(); s.Failures < 3 {
+			t.Errorf("%d failures in the end", s.Failures)
+		}
+	})
+}
+
 // Names are looked up a few at a time, strangers' names are few, and lead to this machine only where that is meant.
 func TestNamedNodes(t *testing.T) {
 	for _, loopback := range []bool{false, true} {
