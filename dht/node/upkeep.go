@@ -13,8 +13,8 @@ const (
 	bootEvery   = 30 * time.Second
 )
 
-// maintain does what is due in a table: fill it if it is empty, ping one node, refresh one bucket. A read-only node lives
-// by its searches: it only fills an empty table, for it is likely to be gone before anything is stale.
+// maintain does what is due in a table: fill it if it is empty, ping one node, refresh one bucket. A read-only node
+// refreshes none: it lives by its searches, and is likely to be gone before anything is stale.
 func (n *Node) maintain(now time.Time, f *family) {
 	if now.Before(f.upkeep) {
 		return
