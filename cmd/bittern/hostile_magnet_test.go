@@ -15,8 +15,8 @@ import (
 const metadataPiece = 16 * kib
 
 // newMagnetFixture is a torrent whose info dictionary has four pieces.
-func newMagnetFixture() *fixture {
-	x := newFixture("payload", 2*mib, 64*kib)
+func newMagnetFixture(name string) *fixture {
+	x := newFixture(name, 2*mib, 64*kib)
 	x.info = x.info[:len(x.info)-1] + "6:source" + bstring(strings.Repeat("x", 60_000)) + "e"
 	x.hash = sha1.Sum([]byte(x.info))
 	return x
@@ -51,7 +51,7 @@ func junk(size int64) *offer {
 
 // TestHostileMetadata: whatever others offer as metadata, that of the honest peer arrives.
 func TestHostileMetadata(t *testing.T) {
-	x := newMagnetFixture()
+	x := newMagnetFixture("payload")
 	size := int64(len(x.info))
 	for _, tt := range []struct {
 		name   string
@@ -109,7 +109,7 @@ func TestHostileMetadata(t *testing.T) {
 
 // TestHostileMetadataMemory: one copy after the other that is as large as may be, and junk, takes no more memory than one.
 func TestHostileMetadataMemory(t *testing.T) {
-	x := newMagnetFixture()
+	x := newMagnetFixture("payload")
 	args := []string{"get", x.magnet(), "-d", t.TempDir(), "--metadata-timeout", "60s"}
 	for i := range 4 {
 		p := newPeer(t, x, fmt.Sprintf("127.0.2.%d", i+1), script{offer: junk(32 << 20)})
@@ -125,7 +125,7 @@ func TestHostileMetadataMemory(t *testing.T) {
 // TestHostileNoMetadata: where nobody gives it the command says so, when it was told to.
 func TestHostileNoMetadata(t *testing.T) {
 	t.Parallel()
-	x := newMagnetFixture()
+	x := newMagnetFixture("payload")
 	p := newPeer(t, x, "127.0.0.1", script{offer: offers(int64(len(x.info)), hangsUp)})
 	get := run(t, "get", x.magnet(), "-d", t.TempDir(), "--peer", p.addr.String(), "--metadata-timeout", "2s", "--json")
 	get.exits(t, 4, 10*time.Second)
@@ -143,7 +143,7 @@ func TestHostileNoMetadata(t *testing.T) {
 // content.
 func TestMagnetIsContinued(t *testing.T) {
 	t.Parallel()
-	x := newMagnetFixture()
+	x := newMagnetFixture("payload")
 	p := newPeer(t, x, "127.0.0.1", script{offer: x.offer(), quota: x.blocks() / 2})
 	dir := t.TempDir()
 	get := run(t, "get", x.magnet(), "-d", dir, "--peer", p.addr.String())

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,13 +23,17 @@ import (
 // A job is what a client is to do: share a torrent, what of it lies in dir already and the rest
 // downloaded, and go on seeding.
 type job struct {
-	torrent string
-	dir     string
-	home    string // for the client's own files
-	at      netip.AddrPort
-	mark    string // a program that the client runs when it is complete, if it has no other way to tell
-	lsd     bool   // it is to look for peers on the local network
+	source string // path of a .torrent; aria2, transmission and libtorrent take a magnet link, too
+	dir    string
+	home   string // for the client's own files
+	at     netip.AddrPort
+	mark   string         // a program that the client runs when it is complete, if it has no other way to tell
+	lsd    bool           // it is to look for peers on the local network
+	dht    netip.AddrPort // the node from which it is to begin the DHT; the zero value: no DHT
 }
+
+// magnet reports whether the source is a magnet link.
+func (j job) magnet() bool { return strings.HasPrefix(j.source, "magnet:") }
 
 // A client is a real BitTorrent program.
 type client struct {
@@ -38,22 +43,27 @@ type client struct {
 	complete func(j job, p *process) bool
 }
 
-// Encryption, uTP, DHT and port mapping are off wherever they can be, and local discovery if it is not asked for.
+// Encryption, uTP and port mapping are off wherever they can be, local discovery and DHT if they are not asked for.
 var (
 	aria2 = client{"aria2c", "aria2c", func(_ *testing.T, j job) command {
-		return command{argv: []string{
+		dht := []string{"--enable-dht=false"}
+		if j.dht.IsValid() {
+			dht = []string{"--enable-dht=true", "--dht-entry-point=" + j.dht.String(), fmt.Sprintf("--dht-listen-port=%d", j.at.Port())}
+		}
+		return command{argv: slices.Concat([]string{
 			"aria2c", "--no-conf", "--dir=" + j.dir, "--interface=" + j.at.Addr().String(),
-			fmt.Sprintf("--listen-port=%d", j.at.Port()), "--enable-dht=false", "--enable-dht6=false",
+			fmt.Sprintf("--listen-port=%d", j.at.Port()), "--enable-dht6=false",
 			fmt.Sprintf("--disable-ipv6=%t", j.at.Addr().Is4()), fmt.Sprintf("--bt-enable-lpd=%t", j.lsd), "--bt-max-peers=0",
 			"--check-integrity=true", "--file-allocation=none", "--seed-ratio=0", "--summary-interval=0",
-			"--on-bt-download-complete=" + j.mark, j.torrent,
-		}}
+			"--on-bt-download-complete=" + j.mark,
+		}, dht, []string{j.source})}
 	}, marked}
 
+	// The daemon takes a magnet link by its remote control only, the command line program none but its argument.
 	transmission = client{"transmission", "transmission-daemon", func(t *testing.T, j job) command {
 		watch := filepath.Join(j.home, "watch")
 		settings := map[string]any{
-			"dht-enabled": false, "lpd-enabled": j.lsd, "utp-enabled": false, "port-forwarding-enabled": false,
+			"dht-enabled": j.dht.IsValid(), "lpd-enabled": j.lsd, "utp-enabled": false, "port-forwarding-enabled": false,
 			"rpc-enabled": false, "encryption": 0, "peer-port": j.at.Port(), "download-dir": j.dir,
 			"watch-dir": watch, "watch-dir-enabled": true, "ratio-limit-enabled": false,
 			"script-torrent-done-enabled": true, "script-torrent-done-filename": j.mark,
@@ -67,18 +77,29 @@ var (
 		if err != nil {
 			t.Fatal(err)
 		}
-		torrent, err := os.ReadFile(j.torrent)
+		write(t, string(text), j.home, "settings.json")
+		if j.dht.IsValid() {
+			write(t, fmt.Sprintf("%s %d\n", j.dht.Addr(), j.dht.Port()), j.home, "dht.bootstrap")
+		}
+		if j.magnet() {
+			return command{argv: []string{"transmission-cli", "-g", j.home, "-w", j.dir, "-p", strconv.Itoa(int(j.at.Port())),
+				"-M", "-et", "-f", j.mark, j.source}}
+		}
+		torrent, err := os.ReadFile(j.source)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, string(text), j.home, "settings.json")
 		write(t, string(torrent), watch, "x.torrent")
 		return command{argv: []string{"transmission-daemon", "-f", "-g", j.home}}
 	}, marked}
 
 	libtorrent = client{"libtorrent", "python3", func(t *testing.T, j job) command {
-		argv := libtorrentScript(t, "share", j.at.Addr().String(), strconv.Itoa(int(j.at.Port())), j.torrent, j.dir)
-		return command{name: "libtorrent", argv: argv, env: []string{fmt.Sprintf("LSD=%t", j.lsd)}}
+		argv := libtorrentScript(t, "share", j.at.Addr().String(), strconv.Itoa(int(j.at.Port())), j.source, j.dir)
+		env := []string{fmt.Sprintf("LSD=%t", j.lsd)}
+		if j.dht.IsValid() {
+			env = append(env, "DHT="+j.dht.String())
+		}
+		return command{name: "libtorrent", argv: argv, env: env}
 	}, func(_ job, p *process) bool { return strings.Contains(p.out.String(), "complete\n") }}
 
 	rtorrent = client{"rtorrent", "rtorrent", func(t *testing.T, j job) command {
@@ -97,13 +118,13 @@ directory.default.set = %s
 session.path.set = %s
 method.set_key = event.download.finished,mark,"execute.nothrow=%s"
 schedule2 = load,0,0,"load.start=%s"
-`, j.at.Addr(), j.at.Port(), j.at.Port(), j.dir, session, j.mark, j.torrent), j.home, "rc")
+`, j.at.Addr(), j.at.Port(), j.at.Port(), j.dir, session, j.mark, j.source), j.home, "rc")
 		return command{argv: []string{"rtorrent", "-n", "-o", "import=" + filepath.Join(j.home, "rc")}, env: []string{"TERM=xterm"}}
 	}, marked}
 
 	ctorrent = client{"ctorrent", "ctorrent", func(_ *testing.T, j job) command {
 		return command{dir: j.dir, argv: []string{"ctorrent", "-i", j.at.Addr().String(), "-I", j.at.Addr().String(),
-			"-p", strconv.Itoa(int(j.at.Port())), "-e", "72", "-X", j.mark, j.torrent}}
+			"-p", strconv.Itoa(int(j.at.Port())), "-e", "72", "-X", j.mark, j.source}}
 	}, marked}
 )
 
@@ -132,9 +153,15 @@ type share struct {
 }
 
 // share starts the client at an address of its own.
-func (c client) share(t *testing.T, host, torrent, dir string) *share {
+func (c client) share(t *testing.T, host, source, dir string) *share {
 	t.Helper()
-	j := job{torrent: torrent, dir: dir, at: freePort(t, host)}
+	return c.shareInDHT(t, host, netip.AddrPort{}, source, dir)
+}
+
+// shareInDHT is the same with a DHT that it begins from a node.
+func (c client) shareInDHT(t *testing.T, host string, dht netip.AddrPort, source, dir string) *share {
+	t.Helper()
+	j := job{source: source, dir: dir, at: freePort(t, host), dht: dht}
 	return c.shareAs(t, j, func(argv []string) []string { return argv })
 }
 

@@ -69,7 +69,7 @@ func (b neighbour) run(t *testing.T, args ...string) *process {
 func (b neighbour) share(t *testing.T, c client, torrent, dir string) *share {
 	t.Helper()
 	at := netip.AddrPortFrom(netip.MustParseAddr(b.ip), 6881) // which is free: nobody else is there
-	return c.shareAs(t, job{torrent: torrent, dir: dir, at: at, lsd: true}, func(argv []string) []string { return b.within(argv...) })
+	return c.shareAs(t, job{source: torrent, dir: dir, at: at, lsd: true}, func(argv []string) []string { return b.within(argv...) })
 }
 
 // TestInteropLSD: two machines on one network find each other by nothing else, whoever comes first,

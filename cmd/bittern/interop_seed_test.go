@@ -13,7 +13,7 @@ import (
 // bitternShares is the command as one more client: get goes on seeding, and says as JSON when it is
 // complete.
 var bitternShares = client{"bittern", "bittern", func(t *testing.T, j job) command {
-	return command{name: "bittern", argv: []string{bittern(t), "get", j.torrent, "-d", j.dir, "--seed", "--json",
+	return command{name: "bittern", argv: []string{bittern(t), "get", j.source, "-d", j.dir, "--seed", "--json",
 		"--interface", j.at.Addr().String(), "--port", strconv.Itoa(int(j.at.Port()))}}
 }, func(_ job, p *process) bool { return strings.Contains(p.out.String(), `"event":"complete"`) }}
 

@@ -1,7 +1,8 @@
 """Drives libtorrent for the interop tests.
 
-    share.py share IP PORT TORRENT DIR   prints "complete" once it is, and goes on seeding;
-                                            LSD=true in the environment: looks at the local network
+    share.py share IP PORT SOURCE DIR       prints "complete" once it is, and goes on seeding. In the environment:
+                                            LSD=true: looks at the local network
+                                            DHT=HOST:PORT: takes part in the DHT, beginning from that node
     share.py create v1|hybrid PIECE TRACKER DATA TO
     share.py show TORRENT                   prints the v1 info-hash and the number of pieces
 """
@@ -12,19 +13,27 @@ import sys
 import libtorrent as lt
 
 
-def share(ip, port, torrent, folder):
+def share(ip, port, source, folder):
+    dht = os.environ.get("DHT", "")
     ses = lt.session({
         "listen_interfaces": f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
         "outgoing_interfaces": ip,
-        "enable_dht": False, "enable_lsd": os.environ.get("LSD") == "true", "enable_upnp": False, "enable_natpmp": False,
+        "enable_dht": bool(dht), "dht_bootstrap_nodes": dht,
+        "enable_lsd": os.environ.get("LSD") == "true", "enable_upnp": False, "enable_natpmp": False,
         "enable_outgoing_utp": False, "enable_incoming_utp": False,
         "out_enc_policy": 2, "in_enc_policy": 2,  # plain only
         "allow_multiple_connections_per_ip": True,
         "announce_to_all_tiers": True,
-        "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification,
+        "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification
+        | lt.alert.category_t.dht_notification,
     })
-    p = lt.add_torrent_params()
-    p.ti = lt.torrent_info(torrent)
+    if dht:  # a first search in an empty table would find nobody, and the next comes a quarter of an hour later
+        until(ses, lt.dht_bootstrap_alert)
+    if source.startswith("magnet:"):
+        p = lt.parse_magnet_uri(source)
+    else:
+        p = lt.add_torrent_params()
+        p.ti = lt.torrent_info(source)
     p.save_path = folder
     p.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     h = ses.add_torrent(p)
@@ -36,6 +45,15 @@ def share(ip, port, torrent, folder):
                 h.flush_cache()  # the alert comes before the last blocks are on disk
             if isinstance(a, lt.cache_flushed_alert):
                 print("complete", flush=True)
+
+
+def until(ses, kind):
+    while True:
+        ses.wait_for_alert(1000)
+        alerts = ses.pop_alerts()
+        print(*alerts, sep="\n", flush=True)
+        if any(isinstance(a, kind) for a in alerts):
+            return
 
 
 def create(kind, piece, tracker, data, to):
