@@ -274,8 +274,8 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 	case wire.KeepAlive:
 		return
 	case wire.HaveAll, wire.HaveNone, wire.Bitfield:
-		if l.early.spoke && m.ID != wire.Bitfield {
-			f.drop(l, errLateSet)
+		if l.early.spoke && m.ID == wire.HaveNone {
+			f.drop(l, errLateNone)
 			return
 		}
 		l.early.set, l.early.hasSet, l.early.bits = m.ID, true, m.Payload

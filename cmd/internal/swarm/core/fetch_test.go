@@ -460,9 +460,9 @@ func TestFetchMisdeeds(t *testing.T) {
 				r.msg(1, wire.Message{ID: wire.Request, Length: 1})
 			}
 		}, "goes on asking"},
-		{"have all late", func(r *fetchRig) {
+		{"have none late", func(r *fetchRig) {
 			r.msg(1, wire.Message{ID: wire.Unchoke})
-			r.msg(1, wire.Message{ID: wire.HaveAll})
+			r.msg(1, wire.Message{ID: wire.HaveNone})
 		}, "late or twice"},
 		{"a broken extension handshake", func(r *fetchRig) { r.msg(1, wire.Message{ID: wire.Extended, Payload: []byte("le")}) }, "no dictionary"},
 	} {
@@ -574,6 +574,7 @@ func TestProceed(t *testing.T) {
 		{"nothing", nil, "1:extended"},
 		{"a bitfield", []wire.Message{{ID: wire.Bitfield, Payload: all.Bytes()}}, "1:extended, 1:interested"},
 		{"have all, unchoked", []wire.Message{{ID: wire.HaveAll}, {ID: wire.Unchoke}}, "1:extended, 1:interested, 32x 1:request"},
+		{"have all late", []wire.Message{{ID: wire.HaveNone}, {ID: wire.Unchoke}, {ID: wire.HaveAll}}, "1:extended, 1:interested, 32x 1:request"},
 		{"a have", []wire.Message{{ID: wire.HaveNone}, {ID: wire.Have, Index: 3}, {ID: wire.Unchoke}}, "1:extended, 1:interested, 4x 1:request"},
 		{"unchoked and choked", []wire.Message{{ID: wire.HaveAll}, {ID: wire.Unchoke}, {ID: wire.Choke}}, "1:extended, 1:interested"},
 		{"a bitfield of another torrent", []wire.Message{{ID: wire.Bitfield, Payload: []byte{1}}, {ID: wire.Unchoke}},

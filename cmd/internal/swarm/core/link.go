@@ -36,8 +36,8 @@ func (m *Misdeed) Unwrap() error { return wire.ErrProtocol }
 
 func misdeed(format string, a ...any) error { return &Misdeed{What: fmt.Sprintf(format, a...)} }
 
-// errLateSet is the misdeed of a peer that says too late what it has.
-var errLateSet = misdeed("said late or twice that it has all or nothing")
+// errLateNone is the misdeed of a peer that says too late that it has nothing.
+var errLateNone = misdeed("said late or twice that it has nothing")
 
 // A link is what the core knows of one connection, besides what every phase does. All four flags of BEP 3 start as "choked, not
 // interested".
@@ -189,11 +189,12 @@ func (c *Core) extended(l *link, m wire.Message) {
 	c.seedsPart(l)
 }
 
-// haveSet takes the message that says at once what the peer has.
+// haveSet takes the message that says at once what the peer has. BEP 3 and BEP 6 want it first and once, but aria2c sends a
+// bitfield in place of many haves, and "have all" when these complete it.
 func (c *Core) haveSet(l *link, m wire.Message) {
 	first := !l.gotHave
-	if !first && m.ID != wire.Bitfield {
-		c.drop(l, errLateSet)
+	if !first && m.ID == wire.HaveNone {
+		c.drop(l, errLateNone)
 		return
 	}
 	l.gotHave = true
@@ -206,7 +207,6 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 			c.drop(l, &Misdeed{What: "sent a wrong bitfield: " + err.Error()})
 			return
 		}
-		// BEP 3 wants it first and once, but aria2c sends another in place of many haves.
 		c.pick.sched.HaveSet(l.sched, b)
 	}
 	c.hasMore(l)

@@ -196,7 +196,7 @@ func TestWrongSayingsAreDropped(t *testing.T) {
 	}{
 		{"short bitfield", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0xff}}}},
 		{"spare bits", []wire.Message{{ID: wire.Bitfield, Payload: []byte{0, 0, 1}}}},
-		{"all, twice", []wire.Message{{ID: wire.HaveAll}, {ID: wire.HaveAll}}},
+		{"nothing, twice", []wire.Message{{ID: wire.HaveNone}, {ID: wire.HaveNone}}},
 		{"nothing, late", []wire.Message{{ID: wire.Interested}, {ID: wire.HaveNone}}},
 		{"late and short bitfield", []wire.Message{{ID: wire.Interested}, {ID: wire.Bitfield, Payload: []byte{0}}}},
 		{"have out of range", []wire.Message{{ID: wire.Have, Index: 16}}},
@@ -213,6 +213,20 @@ func TestWrongSayingsAreDropped(t *testing.T) {
 				t.Errorf("still connected after %v", r.got)
 			}
 		})
+	}
+}
+
+// TestALaterHaveAllIsTheRest: aria2c sends it when it has many pieces to tell of, and they complete it.
+func TestALaterHaveAllIsTheRest(t *testing.T) {
+	r := newRig(t, Config{})
+	r.join(1)
+	r.msg(1, wire.Message{ID: wire.HaveNone})
+	r.say(1, wire.Choke) // any message, so that the set is late
+	r.say(1, wire.HaveAll)
+	r.say(1, wire.HaveAll)
+	r.want("no offence", "1:interested")
+	if !r.c.byID[1].seed || r.c.seeds != 1 || r.c.copies != 1 {
+		t.Errorf("a seed: %t; %d seeds, %d of them new", r.c.byID[1].seed, r.c.seeds, r.c.copies)
 	}
 }
 
