@@ -100,7 +100,7 @@ var (
 			env = append(env, "DHT="+j.dht.String())
 		}
 		return command{name: "libtorrent", argv: argv, env: env}
-	}, func(_ job, p *process) bool { return strings.Contains(p.out.String(), "complete\n") }}
+	}, func(_ job, p *process) bool { return strings.Contains(p.out.String(), "has everything\n") }}
 
 	rtorrent = client{"rtorrent", "rtorrent", func(t *testing.T, j job) command {
 		session := filepath.Join(j.home, "session")

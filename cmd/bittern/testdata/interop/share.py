@@ -1,6 +1,6 @@
 """Drives libtorrent for the interop tests.
 
-    share.py share IP PORT SOURCE DIR       prints "complete" once it is, and goes on seeding. In the environment:
+    share.py share IP PORT SOURCE DIR       prints "has everything" once it has, and goes on seeding. In the environment:
                                             LSD=true: looks at the local network
                                             DHT=HOST:PORT: takes part in the DHT, beginning from that node
     share.py create v1|hybrid PIECE TRACKER DATA TO
@@ -44,7 +44,7 @@ def share(ip, port, source, folder):
             if isinstance(a, lt.torrent_finished_alert):
                 h.flush_cache()  # the alert comes before the last blocks are on disk
             if isinstance(a, lt.cache_flushed_alert):
-                print("complete", flush=True)
+                print("has everything", flush=True)
 
 
 def until(ses, kind):
