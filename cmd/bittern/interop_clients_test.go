@@ -27,9 +27,9 @@ type job struct {
 	dir    string
 	home   string // for the client's own files
 	at     netip.AddrPort
-	mark   string         // a program that the client runs when it is complete, if it has no other way to tell
-	lsd    bool           // it is to look for peers on the local network
-	dht    netip.AddrPort // the node from which it is to begin the DHT; the zero value: no DHT
+	mark   string           // a program that the client runs when it is complete, if it has no other way to tell
+	lsd    bool             // it is to look for peers on the local network
+	dht    []netip.AddrPort // nodes from which it is to begin the DHT, of which all but transmission take one; empty: no DHT
 }
 
 // magnet reports whether the source is a magnet link.
@@ -47,8 +47,8 @@ type client struct {
 var (
 	aria2 = client{"aria2c", "aria2c", func(_ *testing.T, j job) command {
 		dht := []string{"--enable-dht=false"}
-		if j.dht.IsValid() {
-			dht = []string{"--enable-dht=true", "--dht-entry-point=" + j.dht.String(), fmt.Sprintf("--dht-listen-port=%d", j.at.Port())}
+		if len(j.dht) > 0 {
+			dht = []string{"--enable-dht=true", "--dht-entry-point=" + j.dht[0].String(), fmt.Sprintf("--dht-listen-port=%d", j.at.Port())}
 		}
 		return command{argv: slices.Concat([]string{
 			"aria2c", "--no-conf", "--dir=" + j.dir, "--interface=" + j.at.Addr().String(),
@@ -63,7 +63,7 @@ var (
 	transmission = client{"transmission", "transmission-daemon", func(t *testing.T, j job) command {
 		watch := filepath.Join(j.home, "watch")
 		settings := map[string]any{
-			"dht-enabled": j.dht.IsValid(), "lpd-enabled": j.lsd, "utp-enabled": false, "port-forwarding-enabled": false,
+			"dht-enabled": len(j.dht) > 0, "lpd-enabled": j.lsd, "utp-enabled": false, "port-forwarding-enabled": false,
 			"rpc-enabled": false, "encryption": 0, "peer-port": j.at.Port(), "download-dir": j.dir,
 			"watch-dir": watch, "watch-dir-enabled": true, "ratio-limit-enabled": false,
 			"script-torrent-done-enabled": true, "script-torrent-done-filename": j.mark,
@@ -78,9 +78,11 @@ var (
 			t.Fatal(err)
 		}
 		write(t, string(text), j.home, "settings.json")
-		if j.dht.IsValid() {
-			write(t, fmt.Sprintf("%s %d\n", j.dht.Addr(), j.dht.Port()), j.home, "dht.bootstrap")
+		var nodes strings.Builder
+		for _, at := range j.dht {
+			fmt.Fprintf(&nodes, "%s %d\n", at.Addr(), at.Port())
 		}
+		write(t, nodes.String(), j.home, "dht.bootstrap")
 		if j.magnet() {
 			return command{argv: []string{"transmission-cli", "-g", j.home, "-w", j.dir, "-p", strconv.Itoa(int(j.at.Port())),
 				"-M", "-et", "-f", j.mark, j.source}}
@@ -96,8 +98,8 @@ var (
 	libtorrent = client{"libtorrent", "python3", func(t *testing.T, j job) command {
 		argv := libtorrentScript(t, "share", j.at.Addr().String(), strconv.Itoa(int(j.at.Port())), j.source, j.dir)
 		env := []string{fmt.Sprintf("LSD=%t", j.lsd)}
-		if j.dht.IsValid() {
-			env = append(env, "DHT="+j.dht.String())
+		if len(j.dht) > 0 {
+			env = append(env, "DHT="+j.dht[0].String())
 		}
 		return command{name: "libtorrent", argv: argv, env: env}
 	}, func(_ job, p *process) bool { return strings.Contains(p.out.String(), "has everything\n") }}
@@ -155,11 +157,11 @@ type share struct {
 // share starts the client at an address of its own.
 func (c client) share(t *testing.T, host, source, dir string) *share {
 	t.Helper()
-	return c.shareInDHT(t, host, netip.AddrPort{}, source, dir)
+	return c.shareInDHT(t, host, nil, source, dir)
 }
 
-// shareInDHT is the same with a DHT that it begins from a node.
-func (c client) shareInDHT(t *testing.T, host string, dht netip.AddrPort, source, dir string) *share {
+// shareInDHT is the same with a DHT that it begins from some nodes.
+func (c client) shareInDHT(t *testing.T, host string, dht []netip.AddrPort, source, dir string) *share {
 	t.Helper()
 	j := job{source: source, dir: dir, at: freePort(t, host), dht: dht}
 	return c.shareAs(t, j, func(argv []string) []string { return argv })

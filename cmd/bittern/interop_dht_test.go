@@ -20,8 +20,8 @@ const (
 	// fewer than nine.
 	dhtNodes = 20
 
-	// slowDHT is for how long to wait for a client that comes to know the DHT. libtorrent takes a second, aria2 half a minute;
-	// transmission asks one node in 5 to 25 seconds until four of them have answered, a minute as a rule.
+	// slowDHT is for how long to wait for a client that comes to know the DHT. libtorrent takes a second, aria2 half a minute,
+	// transmission, which searches for nothing before four nodes have answered it and asks one in 5 to 25 seconds, a minute.
 	slowDHT = 4 * time.Minute
 )
 
@@ -34,9 +34,8 @@ func newNetwork() string { return fmt.Sprintf("198.18.%d.1", 100+networks.Add(1)
 // withDHT is the environment in which bittern takes part in the DHT.
 var withDHT = []string{"BITTERN_NO_DHT="}
 
-// A labDHT is a DHT that begins from one node.
+// A labDHT is a DHT that begins from its first node.
 type labDHT struct {
-	first  netip.AddrPort
 	nodes  []netip.AddrPort // those of bittern
 	others []*share         // nodes of libtorrent and transmission
 }
@@ -49,7 +48,6 @@ func newDHT(t *testing.T) *labDHT {
 	for range dhtNodes {
 		d.nodes = append(d.nodes, freePort(t, newNetwork()))
 	}
-	d.first = d.nodes[0]
 	dir := t.TempDir()
 	for i, at := range d.nodes {
 		name := fmt.Sprintf("of node %d", i)
@@ -59,22 +57,25 @@ func newDHT(t *testing.T) *labDHT {
 	for _, c := range []client{libtorrent, transmission} {
 		x := newFixture("of the node of "+c.name, 1, 16*kib)
 		x.lay(t, dir)
-		d.others = append(d.others, c.shareInDHT(t, newNetwork(), d.first, x.torrent(t), dir))
+		d.others = append(d.others, c.shareInDHT(t, newNetwork(), d.nodes[:1], x.torrent(t), dir))
 	}
 	return d
 }
 
+// known are the nodes that the real clients begin from, so many that transmission need not find them for itself.
+func (d *labDHT) known() []netip.AddrPort { return d.nodes[:4] }
+
 // seed runs bittern seed as a node of the DHT.
 func (d *labDHT) seed(t *testing.T, at netip.AddrPort, args ...string) {
 	t.Helper()
-	seedAt(t, at, withDHT, append([]string{"--dht-bootstrap", d.first.String()}, args...)...)
+	seedAt(t, at, withDHT, append([]string{"--dht-bootstrap", d.nodes[0].String()}, args...)...)
 }
 
 // get starts bittern get, which knows nothing but the DHT.
 func (d *labDHT) get(t *testing.T, link, dir string) *process {
 	t.Helper()
 	return frugal(t, spawn(t, command{name: "bittern", env: withDHT, argv: []string{bittern(t), "get", link, "-d", dir,
-		"--interface", newNetwork(), "--dht-bootstrap", d.first.String(), "--no-trackers", "--no-lsd", "--no-pex"}}))
+		"--interface", newNetwork(), "--dht-bootstrap", d.nodes[0].String(), "--no-trackers", "--no-lsd", "--no-pex"}}))
 }
 
 // awaitAnnounced waits until one of bittern's nodes stores the announce of a peer: until it names it when it is
@@ -135,39 +136,54 @@ func (d *labDHT) awaitAnswer(t *testing.T, what string, query func() string, wan
 	})
 }
 
-// TestInteropDHT resolves and downloads magnet links by nothing but a DHT of bittern, libtorrent and transmission.
+// A trial is what a real client is to do in the DHT: seed one torrent to bittern, and get another from it.
+type trial struct {
+	client
+	seeds, gets  *fixture
+	seed, getter *share
+	at           netip.AddrPort // of bittern, which seeds what the client gets
+}
+
+// TestInteropDHT resolves and downloads magnet links by nothing but a DHT of bittern, libtorrent and transmission. All
+// of its nodes stay until the end: transmission waits half a minute for one that is gone.
 func TestInteropDHT(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
 	d := newDHT(t)
+	var trials []*trial
+	for _, c := range []client{transmission, aria2, libtorrent} { // the slowest first
+		r := &trial{client: c, at: freePort(t, newNetwork())}
+		r.seeds, r.gets = newMagnetFixture("from "+c.name), newMagnetFixture("to "+c.name)
+		trials = append(trials, r)
+		dir := t.TempDir()
+		r.seeds.lay(t, dir)
+		r.gets.lay(t, dir)
+		r.seed = c.shareInDHT(t, newNetwork(), d.known(), r.seeds.torrent(t), dir)
+		d.seed(t, r.at, r.gets.torrent(t), "-d", dir, "--no-trackers", "--no-lsd", "--no-pex")
+	}
+	for _, r := range trials {
+		d.awaitAnnounced(t, r.gets.hash, r.at)
+		r.getter = r.shareInDHT(t, newNetwork(), d.known(), r.gets.magnet(), t.TempDir())
+	}
 	for _, o := range d.others {
 		t.Run("the node of "+o.client.name, func(t *testing.T) {
 			t.Parallel()
 			d.awaitNode(t, o.job.at)
 		})
 	}
-	for _, c := range []client{transmission, aria2, libtorrent} { // the slowest first
-		t.Run("get from "+c.name, func(t *testing.T) {
+	for _, r := range trials {
+		t.Run("get from "+r.name, func(t *testing.T) {
 			t.Parallel()
-			x := newMagnetFixture("from " + c.name)
-			from, to := t.TempDir(), t.TempDir()
-			x.lay(t, from)
-			seed := c.shareInDHT(t, newNetwork(), d.first, x.torrent(t), from)
-			d.awaitAnnounced(t, x.hash, seed.job.at)
-			d.get(t, x.magnet(), to).exits(t, 0, 30*time.Second)
-			x.isAloneIn(t, to)
+			d.awaitAnnounced(t, r.seeds.hash, r.seed.job.at)
+			dir := t.TempDir()
+			d.get(t, r.seeds.magnet(), dir).exits(t, 0, 60*time.Second)
+			r.seeds.isAloneIn(t, dir)
 		})
-		t.Run("seed to "+c.name, func(t *testing.T) {
+		t.Run("seed to "+r.name, func(t *testing.T) {
 			t.Parallel()
-			x := newMagnetFixture("to " + c.name)
-			from, to := t.TempDir(), t.TempDir()
-			x.lay(t, from)
-			at := freePort(t, newNetwork())
-			d.seed(t, at, x.torrent(t), "-d", from, "--no-trackers", "--no-lsd", "--no-pex")
-			d.awaitAnnounced(t, x.hash, at)
-			c.shareInDHT(t, newNetwork(), d.first, x.magnet(), to).completes(t, slowDHT)
-			x.isIn(t, to)
+			r.getter.completes(t, slowDHT)
+			r.gets.isIn(t, r.getter.job.dir)
 		})
 	}
 }
