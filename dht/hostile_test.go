@@ -235,11 +235,13 @@ func FuzzNode(f *testing.F) {
 		n.Search(now, krpc.ID(hash), node.Announce{Port: 7})
 		n.Take()
 		for i := 0; len(in) >= 2; i++ {
-			size := min(int(binary.BigEndian.Uint16(in)), len(in)-2)
+			head := int(binary.BigEndian.Uint16(in)) // the upper four bits let time pass
+			size := min(head&0xfff, len(in)-2)
 			packet := in[2 : 2+size]
 			in = in[2+size:]
 			from := froms[i%len(froms)]
-			now = now.Add(50 * time.Millisecond)
+			now = now.Add(50*time.Millisecond + time.Duration(head>>12)*3*time.Minute)
+			n.Tick(now)
 			n.Receive(now, from, packet)
 			if n.Next(now).Before(now) {
 				t.Fatal("it wants to be called in the past")

@@ -39,7 +39,7 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	}
 	defer k.leave()
 	if o.SaveTorrent != "" {
-		if err := saveTorrent(o.SaveTorrent, k.t); err != nil {
+		if err := k.save(o.SaveTorrent); err != nil {
 			return err
 		}
 		if o.MetadataOnly {
@@ -204,9 +204,14 @@ func orHere(dir string) string {
 	return dir
 }
 
-// saveTorrent writes a .torrent, whole or not at all.
-func saveTorrent(path string, t *metainfo.Torrent) error {
-	if err := writeWhole(path, t.AppendTorrent(nil)); err != nil {
+// save writes the .torrent, whole or not at all: as it was read, or made of the metadata and what the magnet link
+// says.
+func (k *known) save(path string) error {
+	file := k.file
+	if file == nil {
+		file = k.t.AppendTorrent(nil)
+	}
+	if err := writeWhole(path, file); err != nil {
 		return failed(ClassDisk, err, "cannot write %s", printable(path))
 	}
 	return nil

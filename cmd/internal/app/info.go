@@ -46,7 +46,7 @@ func Info(ctx context.Context, s Streams, o InfoOptions) error {
 
 // load reads and checks the torrent of a command and warns of what was changed in it. policy holds for
 // fetching it.
-func load(ctx context.Context, s Streams, log *slog.Logger, policy sockets.Policy, source string) (*metainfo.Torrent, error) {
+func load(ctx context.Context, s Streams, log *slog.Logger, policy sockets.Policy, source string) (*known, error) {
 	data, err := readSource(ctx, policy, source, s.In)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func load(ctx context.Context, s Streams, log *slog.Logger, policy sockets.Polic
 	for _, w := range t.Warnings {
 		log.Warn(w)
 	}
-	return t, nil
+	return &known{t: t, file: data}, nil
 }
 
 // badTorrent says why what source gave is refused.

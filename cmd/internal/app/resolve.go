@@ -20,6 +20,7 @@ import (
 // A known torrent is one that a command has read, or has resolved a magnet link to.
 type known struct {
 	t      *metainfo.Torrent
+	file   []byte           // the .torrent as it was read, to which t refers; nil if it was resolved
 	magnet *metainfo.Magnet // what it was resolved from; nil if it was read
 	live   *meeting         // the swarm that gave the metadata, to go on with; nil if there is none
 }
@@ -56,11 +57,11 @@ func find(ctx context.Context, s Streams, d *display, log *slog.Logger, n Networ
 	}
 	ctx, cancel := limited(ctx, started, where.maxTime, false, "still reading the torrent")
 	defer cancel()
-	t, err := load(ctx, s, log, n.policy(), source)
+	k, err := load(ctx, s, log, n.policy(), source)
 	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok && err != nil {
 		return nil, e
 	}
-	return &known{t: t}, err
+	return k, err
 }
 
 // resolve gets the metadata of a magnet link.
