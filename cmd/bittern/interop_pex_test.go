@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ func TestInteropPEX(t *testing.T) {
 			far := newExchange(t, x, torrent, "seed", "--no-pex")
 			middle := c.share(t, newHost(), torrent, t.TempDir())
 			newExchange(t, x, torrent, "get", "--peer", far.at.String(), "--peer", middle.job.at.String())
-			far.isCalledBy(t, middle.job.at.Addr())
+			far.meets(t, middle.job.at.Addr(), false)
 		})
 		t.Run("bittern learns through "+c.name, func(t *testing.T) {
 			t.Parallel()
@@ -34,8 +35,11 @@ func TestInteropPEX(t *testing.T) {
 			middle := c.share(t, newHost(), torrent, t.TempDir())
 			// A seed with nothing more for it would be dropped by libtorrent.
 			far := newExchange(t, x, torrent, "get", "--no-pex", "--peer", middle.job.at.String())
+			// One after the other: aria2c tells a newcomer of those who are there, and others only a minute later, when it has
+			// sent idle ones away.
+			far.meets(t, middle.job.at.Addr(), true)
 			near := newExchange(t, x, torrent, "get", "--peer", middle.job.at.String())
-			far.isCalledBy(t, near.at.Addr())
+			far.meets(t, near.at.Addr(), false)
 		})
 	}
 }
@@ -53,6 +57,7 @@ type exchange struct {
 	log string
 }
 
+// newExchange starts one. It has a tracker that knows nobody, or it would end when all have sent it away.
 func newExchange(t *testing.T, x *fixture, torrent, command string, args ...string) *exchange {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,22 +67,23 @@ func newExchange(t *testing.T, x *fixture, torrent, command string, args ...stri
 		}
 	})
 	e := &exchange{at: freePort(t, newHost()), log: filepath.Join(t.TempDir(), "log")}
-	e.process = run(t, append([]string{command, torrent, "-d", dir, "--no-trackers", "--log", e.log,
+	e.process = run(t, append([]string{command, torrent, "-d", dir, "--no-trackers", "--tracker", newTrackerAt(t, newHost()).url, "--log", e.log,
 		"--interface", e.at.Addr().String(), "--port", strconv.Itoa(int(e.at.Port()))}, args...)...)
 	return e
 }
 
-// isCalledBy waits until a peer at an address has connected to e. transmission tells of peers every 90 seconds.
-func (e *exchange) isCalledBy(t *testing.T, from netip.Addr) {
+// meets waits until e has connected to a peer at an address or, if not outgoing, the peer to e. transmission tells of
+// peers every 90 seconds.
+func (e *exchange) meets(t *testing.T, peer netip.Addr, outgoing bool) {
 	t.Helper()
-	await(t, 150*time.Second, from.String()+" calls", func() bool {
+	await(t, 150*time.Second, "a connection with "+peer.String(), func() bool {
 		log, err := os.ReadFile(e.log)
 		if err != nil {
 			return false // not begun yet
 		}
 		for line := range strings.Lines(string(log)) {
-			if strings.Contains(line, "peer joined") && strings.Contains(line, "peer="+from.String()+":") &&
-				strings.Contains(line, "outgoing=false") {
+			if strings.Contains(line, "peer joined") && strings.Contains(line, "peer="+peer.String()+":") &&
+				strings.Contains(line, fmt.Sprintf("outgoing=%t", outgoing)) {
 				return true
 			}
 		}
