@@ -37,16 +37,21 @@ func (x *transfer) snapshot() ui.Snapshot {
 	return out
 }
 
-// sources says in a few words what looks for peers.
-func (x *session) sources() (parts []string) {
-	status := x.trackers.Status()
-	failed, last := 0, ""
+// failures returns how many trackers have failed, and what the last of them has to say.
+func failures(status []tracker.Status) (failed int, last string) {
 	for _, s := range status {
 		if s.Err != nil {
 			failed++
 			last = tracker.Label(s.URL) + ": " + s.Err.Error()
 		}
 	}
+	return failed, last
+}
+
+// sources says in a few words what looks for peers.
+func (x *session) sources() (parts []string) {
+	status := x.trackers.Status()
+	failed, last := failures(status)
 	if x.node != nil {
 		s := x.node.Status()
 		parts = append(parts, "DHT "+plural(s.IPv4+s.IPv6, "node"))
@@ -99,14 +104,10 @@ func noneAnswers(found int) string {
 // whyTrackers says in a few words why the trackers and the peers that were named have brought nobody.
 func (x *session) whyTrackers() string {
 	status := x.trackers.Status()
-	found, failed := 0, 0
-	var last string
+	failed, last := failures(status)
+	found := 0
 	for _, s := range status {
 		found += s.Peers
-		if s.Err != nil {
-			failed++
-			last = tracker.Label(s.URL) + ": " + s.Err.Error()
-		}
 	}
 	switch {
 	case failed > 0 && failed == len(status):
