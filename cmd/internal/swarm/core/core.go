@@ -7,8 +7,11 @@
 // cores in one process and repeat a failure bit for bit. The shell (package swarm) owns the
 // sockets, the disk and the buffers, tells the core what happened and does what it asks.
 //
+// A torrent of which only the info-hash is known has a [Fetch] first, which turns into a Core. What both
+// know of peers is the roster.
+//
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
-// send), choking (whom to serve), dialing (whom to connect to), pex (whom to tell of whom), blame (who
+// send), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to connect to), pex (whom to tell of whom), blame (who
 // lied) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
 package core

@@ -100,8 +100,8 @@ func (c *Core) newLink(who contact) *link {
 	return &link{
 		contact: who,
 		choked:  true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
-		asked: askQueue{answers: who.remote.Fast},
-		down:  rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
+		asked: askQueue{answers: who.remote.Fast}, telling: newTelling(),
+		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
 	}
 }
 

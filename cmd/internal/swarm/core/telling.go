@@ -30,9 +30,11 @@ const (
 	tellSpare = 16
 )
 
+func newTelling() telling { return telling{rate: rate.NewBucket(tellLinkRate, tellLinkRate)} }
+
 func (s *tellState) init() { s.all = rate.NewBucket(tellRate, tellRate) }
 
-// pieces is how many pieces the metadata has.
+// metadataPieces is how many pieces the metadata has.
 func (c *Core) metadataPieces() int {
 	return (len(c.cfg.Info) + wire.MetadataPiece - 1) / wire.MetadataPiece
 }
@@ -54,9 +56,6 @@ func (c *Core) metadata(l *link, payload []byte) {
 			c.drop(l, misdeed("goes on asking for what it is refused"))
 		}
 		return
-	}
-	if l.telling.sent == 0 && l.telling.asked == nil {
-		l.telling.rate = rate.NewBucket(tellLinkRate, tellLinkRate)
 	}
 	l.telling.asked = append(l.telling.asked, m.Piece)
 	c.telling.waiting++
