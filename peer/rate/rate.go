@@ -35,6 +35,27 @@ func (b *Bucket) Take(now time.Time, n int) bool {
 	return true
 }
 
+// Charge counts n bytes that pass whether they may or not. They wait for nothing, but Take waits for them.
+func (b *Bucket) Charge(now time.Time, n int) {
+	if b.rate > 0 {
+		b.fill(now)
+		b.level -= float64(n)
+	}
+}
+
+// Return gives back n bytes that were taken or charged and will not pass. The burst does not bound them.
+func (b *Bucket) Return(n int) {
+	if b.rate > 0 {
+		b.level += float64(n)
+	}
+}
+
+// Rate returns the limit in bytes a second; 0 means that there is none.
+func (b *Bucket) Rate() float64 { return b.rate }
+
+// Open reports whether Take would succeed now.
+func (b *Bucket) Open(now time.Time) bool { return !b.Ready(now).After(now) }
+
 // Ready returns when Take will next succeed: now, or later if the bucket is in debt.
 func (b *Bucket) Ready(now time.Time) time.Time {
 	if b.rate == 0 {
@@ -53,7 +74,7 @@ func (b *Bucket) Ready(now time.Time) time.Time {
 
 func (b *Bucket) fill(now time.Time) {
 	if d := now.Sub(b.last); b.last.IsZero() || d > 0 {
-		if !b.last.IsZero() {
+		if !b.last.IsZero() && b.level < b.burst {
 			b.level = min(b.burst, b.level+b.rate*d.Seconds())
 		}
 		b.last = now

@@ -37,9 +37,30 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+// What is charged waits for nothing and is waited for, and what is given back may pass again.
+func TestBucketChargeAndReturn(t *testing.T) {
+	b := NewBucket(1000, 100)
+	wait := func(at time.Time) time.Duration { return b.Ready(at).Sub(at).Round(time.Microsecond) }
+	b.Charge(epoch, 600)
+	b.Charge(epoch, 500)
+	if d := wait(epoch); d != time.Second || b.Open(epoch) {
+		t.Errorf("ready after %v, open: %t; want 1s", d, b.Open(epoch))
+	}
+	b.Return(400)
+	if d := wait(epoch); d != 600*time.Millisecond {
+		t.Errorf("ready after %v when some is given back, want 600ms", d)
+	}
+	b.Return(1000)
+	if !b.Open(epoch) || !b.Take(at(time.Minute), 401) || b.Open(at(time.Minute)) {
+		t.Error("what is given back above the burst is not there later, or more is")
+	}
+}
+
 func TestBucketWithoutLimit(t *testing.T) {
 	for _, b := range []Bucket{{}, NewBucket(0, 0), NewBucket(-1, -1)} {
-		if !b.Take(epoch, math.MaxInt) || !b.Take(epoch, 1) || !b.Ready(epoch).Equal(epoch) {
+		b.Charge(epoch, math.MaxInt)
+		b.Return(1)
+		if !b.Open(epoch) || b.Rate() != 0 || !b.Take(epoch, math.MaxInt) || !b.Take(epoch, 1) || !b.Ready(epoch).Equal(epoch) {
 			t.Errorf("%+v limits", b)
 		}
 	}

@@ -99,6 +99,21 @@ func Append(dst []byte, m Message) []byte {
 	return dst
 }
 
+// Len returns the bytes of the whole message on the wire; of a piece with its data.
+func (m Message) Len() int {
+	switch m.ID {
+	case KeepAlive:
+		return PrefixLen
+	case Bitfield:
+		return HeadLen + len(m.Payload)
+	case Extended:
+		return HeadLen + 1 + len(m.Payload)
+	case Piece:
+		return PieceHeadLen + int(m.Length)
+	}
+	return HeadLen + max(bodyLen(m.ID), 0)
+}
+
 // AppendPiece appends the [PieceHeadLen] bytes that stand before n bytes of data.
 func AppendPiece(dst []byte, index, begin uint32, n int) []byte {
 	dst = appendHead(dst, Piece, 8+n)

@@ -37,6 +37,13 @@ func TestAppend(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := []byte("before")
 			got := Append(before, tt.m)
+			size := len(got) - len(before)
+			if tt.m.ID == Piece {
+				size += int(tt.m.Length)
+			}
+			if tt.m.Len() != size {
+				t.Errorf("Len is %d, want %d", tt.m.Len(), size)
+			}
 			if want := "before" + unhex(t, tt.hex); string(got) != want {
 				t.Errorf("got %x, want %x", got, want)
 			}
