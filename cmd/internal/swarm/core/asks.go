@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"bittern/peer/rate"
 	"bittern/piece"
 )
 
@@ -27,6 +28,10 @@ type askQueue struct {
 	// answers says that the peer answers every request, even those we have cancelled (BEP 6), so
 	// that late ones fill its queue until it does.
 	answers bool
+
+	// reserved is what live requests have taken their answers' bytes from; it gets them back as these end, which is
+	// before the answer itself is counted or when there will be none. Nil means that nothing was taken.
+	reserved *rate.Bucket
 
 	asks []ask
 	head int // asks before it are answered
@@ -77,6 +82,9 @@ func (q *askQueue) take(b piece.Block) (live, ok bool) {
 
 // close ends the live request at i.
 func (q *askQueue) close(i int) {
+	if q.reserved != nil {
+		q.reserved.Return(onWire(q.asks[i].block))
+	}
 	q.asks[i].block = piece.Block{}
 	q.live--
 	for q.head < len(q.asks) && q.asks[q.head].block == (piece.Block{}) {
@@ -84,6 +92,13 @@ func (q *askQueue) close(i int) {
 	}
 	if q.head == len(q.asks) {
 		q.asks, q.head = q.asks[:0], 0
+	}
+}
+
+// abandon ends all live requests.
+func (q *askQueue) abandon() {
+	for q.live > 0 {
+		q.close(q.head)
 	}
 }
 

@@ -11,7 +11,7 @@
 // know of peers is the roster.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
-// send), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to connect to), pex (whom to tell of whom), blame (who
+// send), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to connect to), limits (how fast), pex (whom to tell of whom), blame (who
 // lied) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
 package core
@@ -91,7 +91,10 @@ func New(now time.Time, cfg Config) *Core {
 
 // newCore returns a core that has nobody of a roster's contacts as a link yet.
 func newCore(r roster, cfg Config) *Core {
-	if cfg.Slots == 0 {
+	switch {
+	case cfg.MaxUpload == NoUpload:
+		cfg.Slots, cfg.Info = -1, nil
+	case cfg.Slots == 0:
 		cfg.Slots = defaultSlots
 	}
 	now := r.now
@@ -110,6 +113,7 @@ func newCore(r roster, cfg Config) *Core {
 // links the core has dropped are ignored, but for a block's data, which is released.
 func (c *Core) Handle(now time.Time, ev Event) []Effect {
 	c.begin(now)
+	c.limits.received(now, &ev)
 	if c.leaving.ended {
 		c.refuse(ev)
 		return c.out
@@ -153,11 +157,14 @@ func (c *Core) due() {
 		c.nextTick = c.now.Add(tickEvery)
 		c.checkTimeouts()
 		c.pick.updateRates(c)
+		c.limits.measure(c.now, c.up.Rate(c.now))
 		c.gossip()
 	}
 	c.serveMetadata()
 	c.pumpIfFreed()
 	c.rechokeIfDue()
+	c.askInTurn()
+	c.serveInTurn()
 	c.dialMore()
 	c.leaveIfDue()
 }
@@ -171,6 +178,7 @@ func (c *Core) Next() time.Time {
 	if len(c.links) > 0 {
 		next = earlier(next, c.nextTick)
 		next = earlier(next, c.choking.next)
+		next = earlier(next, c.limits.next(c))
 	}
 	return earlier(next, c.dialing.next)
 }

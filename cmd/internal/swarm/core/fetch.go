@@ -134,6 +134,7 @@ func NewFetch(now time.Time, cfg FetchConfig) *Fetch {
 // Handle is [Core.Handle] of this phase.
 func (f *Fetch) Handle(now time.Time, ev Event) []Effect {
 	f.begin(now)
+	f.limits.received(now, &ev)
 	if f.ended {
 		f.refuse(ev)
 		return f.out

@@ -56,6 +56,7 @@ type link struct {
 	letDown   bool // it was snubbed before
 	asked     askQueue
 	window    window
+	wants     bool      // it waits to be asked, as the limit allows
 	askAfter  time.Time // no request before: it has choked us in the middle of things
 	lostAt    time.Time // when a request was last given up
 	unasked   int       // answers it sent to nothing
@@ -100,7 +101,7 @@ func (c *Core) newLink(who contact) *link {
 	return &link{
 		contact: who,
 		choked:  true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
-		asked: askQueue{answers: who.remote.Fast}, telling: newTelling(),
+		asked: askQueue{answers: who.remote.Fast, reserved: &c.limits.down}, telling: newTelling(),
 		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
 	}
 }

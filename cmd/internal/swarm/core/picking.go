@@ -65,6 +65,7 @@ func (p *pickState) join(l *link) {
 func (p *pickState) leave(l *link) {
 	delete(p.links, l.sched)
 	p.sched.Leave(l.sched)
+	l.asked.abandon()
 	l.asked = askQueue{} // blame may remember the link for long
 	p.freed = true
 }
@@ -97,23 +98,42 @@ func (c *Core) updateInterest(l *link) {
 }
 
 // pump asks the peer for blocks until as many are outstanding as its window says. It waits until
-// a quarter of the window is free, so that requests go out, and blocks come back, in batches.
+// a quarter of the window is free, so that requests go out, and blocks come back, in batches. Where there is a limit,
+// its turn comes at the end of this event or later.
 func (c *Core) pump(l *link) {
-	if l.choked || !l.amInterested || c.now.Before(l.askAfter) {
-		return
-	}
-	most := min(l.window.size, l.ext.Outstanding()-l.asked.lost())
+	most := c.mostAsked(l)
 	if most-l.asked.live < max(1, most/4) {
 		return
 	}
-	free := c.depth(l, most) - l.asked.live
-	if free <= 0 {
+	if c.limits.down.Rate() > 0 {
+		l.wants = true
 		return
 	}
-	blocks := c.pick.sched.Next(l.sched, free, c.isFast(l), c.pick.buf[:0])
+	c.ask(l, c.depth(l, most)-l.asked.live)
+}
+
+// mostAsked is how many blocks the peer may owe us: what its window says and it takes, but no more than a limit lets
+// come in the time that windows look ahead, for what is late comes all at once. It is 0 where it may not be asked.
+func (c *Core) mostAsked(l *link) int {
+	if l.choked || !l.amInterested || c.now.Before(l.askAfter) {
+		return 0
+	}
+	most := min(l.window.size, l.ext.Outstanding()-l.asked.lost())
+	if limit := c.limits.down.Rate(); limit > 0 {
+		most = min(most, 1+int(min(limit*horizon.Seconds()/piece.BlockSize, mostWindow)))
+	}
+	return most
+}
+
+// ask asks the peer for n blocks, if there are so many for it, and returns for how many it did.
+func (c *Core) ask(l *link, n int) int {
+	if n <= 0 {
+		return 0
+	}
+	blocks := c.pick.sched.Next(l.sched, n, c.isFast(l), c.pick.buf[:0])
 	c.pick.buf = blocks[:0]
 	if len(blocks) == 0 {
-		return
+		return 0
 	}
 	if l.asked.live == 0 {
 		l.lastBlock = c.now
@@ -121,8 +141,10 @@ func (c *Core) pump(l *link) {
 	l.window.ask(c.now, len(blocks))
 	for _, b := range blocks {
 		l.asked.push(b, c.now.Sub(c.start))
+		c.limits.down.Charge(c.now, onWire(b))
 		c.send(&l.contact, wire.Message{ID: wire.Request, Index: b.Piece, Begin: b.Begin, Length: b.Length})
 	}
+	return len(blocks)
 }
 
 // depth is how many blocks to keep outstanding at a peer: no more than n, what its window says and

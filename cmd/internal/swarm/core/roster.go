@@ -17,6 +17,9 @@ type Peering struct {
 	MaxPeers int        // connections; 0 means 80
 	HalfOpen int        // dials under way at once; 0 means 30
 
+	// The most that all connections together receive and send, in bytes/s; 0 means no limit. [NoUpload] is a limit, too.
+	MaxDownload, MaxUpload int64
+
 	// DHTPort is the UDP port of our DHT node, of which peers that run one too are told (BEP 5). 0 means that there is
 	// none, and that theirs do not matter.
 	DHTPort uint16
@@ -52,10 +55,11 @@ type roster struct {
 	changes  int        // of contacts, and of what they say of themselves
 	met      int        // handshakes completed
 	dialing  dialState
+	limits   limits
 }
 
 func newRoster(now time.Time, p Peering) roster {
-	r := roster{peering: p.withDefaults(), start: now, now: now}
+	r := roster{peering: p.withDefaults(), start: now, now: now, limits: newLimits(now, p)}
 	r.dialing.init()
 	return r
 }
@@ -89,7 +93,10 @@ func (r *roster) begin(now time.Time) {
 func (r *roster) emit(e Effect) { r.out = append(r.out, e) }
 
 // send queues m for a peer.
-func (r *roster) send(l *contact, m wire.Message) { r.emit(Effect{Op: Send, Link: l.id, Msg: m}) }
+func (r *roster) send(l *contact, m wire.Message) {
+	r.limits.sent(r.now, &m)
+	r.emit(Effect{Op: Send, Link: l.id, Msg: m})
+}
 
 // maxPerIP bounds connections from one address; loopback, where many peers live, is exempt.
 const maxPerIP = 3

@@ -92,24 +92,40 @@ func (c *Core) cancel(l *link, m wire.Message) {
 	}
 }
 
-// serve hands as many of a link's requests to the disk as its window and the credit allow.
+// serve hands as many of a link's requests to the disk as its window and the credit allow. Where there is a limit,
+// its turn comes at the end of this event or later.
 func (c *Core) serve(l *link) {
+	if c.limits.up.Rate() > 0 {
+		return
+	}
 	if len(l.queue) == 0 {
 		return
 	}
-	window := min(max(leastLinkWindow, int(l.up.Rate(c.now)*windowTime.Seconds())), mostLinkWindow)
-	n := 0
-	for _, b := range l.queue {
-		size := int(b.Length)
-		if l.inFlight > 0 && l.inFlight+size > window || c.serving.reading+size > readCredit {
-			break
-		}
-		l.inFlight += size
-		c.serving.reading += size
-		c.emit(Effect{Op: ReadBlock, Link: l.id, Block: b})
+	n, window := 0, l.writerWindow(c.now)
+	for n < len(l.queue) && c.mayRead(l, l.queue[n], window) {
+		c.read(l, l.queue[n])
 		n++
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
+}
+
+// mayRead reports whether a link's window and the credit have room for a block.
+func (c *Core) mayRead(l *link, b piece.Block, window int) bool {
+	size := int(b.Length)
+	return (l.inFlight == 0 || l.inFlight+size <= window) && c.serving.reading+size <= readCredit
+}
+
+// writerWindow is how many bytes of the link's blocks to have read or in its writer's hands.
+func (l *link) writerWindow(now time.Time) int {
+	return min(max(leastLinkWindow, int(l.up.Rate(now)*windowTime.Seconds())), mostLinkWindow)
+}
+
+// read has a block read and sent.
+func (c *Core) read(l *link, b piece.Block) {
+	l.inFlight += int(b.Length)
+	c.serving.reading += int(b.Length)
+	c.limits.up.Charge(c.now, onWire(b))
+	c.emit(Effect{Op: ReadBlock, Link: l.id, Block: b})
 }
 
 // sent takes back credit for n bytes that went to the kernel. Reports of links that are gone come

@@ -77,12 +77,12 @@ func (c *Core) serveMetadata() {
 	if c.telling.waiting == 0 {
 		return
 	}
-	for range c.links {
+	for range c.links { // a limit on uploading holds for all the data that peers are given
 		c.telling.turn++
 		l := c.links[c.telling.turn%len(c.links)]
 		t := &l.telling
 		n := 0
-		for n < len(t.asked) && !t.rate.Ready(c.now).After(c.now) && c.telling.all.Take(c.now, wire.MetadataPiece) {
+		for n < len(t.asked) && c.limits.up.Open(c.now) && !t.rate.Ready(c.now).After(c.now) && c.telling.all.Take(c.now, wire.MetadataPiece) {
 			i := t.asked[n]
 			t.rate.Take(c.now, wire.MetadataPiece)
 			data := c.cfg.Info[i*wire.MetadataPiece : min(len(c.cfg.Info), (i+1)*wire.MetadataPiece)]
