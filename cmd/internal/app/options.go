@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bittern/cmd/internal/sockets"
+	"bittern/cmd/internal/swarm/core"
 	"bittern/cmd/internal/ui"
 )
 
@@ -24,6 +25,8 @@ type Network struct {
 	Interface    netip.Addr    // listen on it and connect from it; the zero Addr means any
 	Only4, Only6 bool          // one address family only; not both
 	MaxPeers     int           // connections, at most
+	MaxDownload  int64         // bytes/s of all of them; 0 means no limit
+	MaxUpload    int64         // likewise; [NoUpload] means none at all
 	Trackers     []string      // more announce URLs, each a tier of its own
 	NoTrackers   bool          // not even the torrent's
 	// MetadataTimeout is how long the metadata of a magnet link is looked for; 0 means for ever.
@@ -34,6 +37,9 @@ type Network struct {
 	PEX             bool     // by asking peers, likewise
 	DHTBootstrap    []string // HOST:PORT of the nodes to begin from; none means those of the public DHT
 }
+
+// NoUpload as Network.MaxUpload means that nothing is uploaded.
+const NoUpload = core.NoUpload
 
 // private is n for a private torrent, whose peers come from its trackers and the user only: clients "must only announce
 // themselves to the private tracker" (BEP 27).

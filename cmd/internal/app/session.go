@@ -236,6 +236,7 @@ const (
 func (x *session) peering() core.Peering {
 	p := core.Peering{
 		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers, DHTPort: x.dhtPort(),
+		MaxDownload: x.net.MaxDownload, MaxUpload: x.net.MaxUpload,
 		Ext: wire.ExtHandshake{
 			M:    wire.ExtIDs{UtMetadata: extMetadata},
 			Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port(),

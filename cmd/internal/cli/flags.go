@@ -52,6 +52,14 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 	}
 }
 
+// bindLimits binds how fast to be.
+func bindLimits(cmd *cobra.Command, o *app.Network) {
+	f := cmd.Flags()
+	f.Var(into(&o.MaxDownload, "RATE", "", parseRate), "max-download", "receive at most so many bytes a second from peers: 500K, 2MiB; 0 for no limit")
+	f.Var(into(&o.MaxUpload, "RATE", "", parseUploadRate), "max-upload", "send at most so many bytes a second to peers; off to upload nothing")
+	complete(cmd, "max-upload", "off")
+}
+
 // bindSeedUntil binds when to stop seeding.
 func bindSeedUntil(cmd *cobra.Command, o *app.SeedUntil) {
 	f := cmd.Flags()

@@ -41,6 +41,9 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 			if o.MetadataOnly && o.SaveTorrent == "" {
 				return usage(cmd.CommandPath(), errors.New("--metadata-only: --save-torrent must say where to keep the .torrent"))
 			}
+			if o.MaxUpload == app.NoUpload && o.SeedUntil != (app.SeedUntil{}) {
+				return usage(cmd.CommandPath(), errNoSeeding)
+			}
 			return get(cmd.Context(), e.Streams, o)
 		},
 	}
@@ -59,6 +62,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 	f.BoolVar(&o.Forever, "seed", false, "keep seeding after completion, until stopped")
 	bindSeedUntil(cmd, &o.SeedUntil)
 	bindNetwork(cmd, &o.Network)
+	bindLimits(cmd, &o.Network)
 	bindShown(cmd, &o.Shown, "print events as JSON, one a line, on stdout")
 	bindProgress(cmd, &o.Shown)
 	completeDir(cmd, "dir")
@@ -84,6 +88,9 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 					return usage(cmd.CommandPath(), fmt.Errorf("--%s 0: there is nothing to do", name))
 				}
 			}
+			if o.MaxUpload == app.NoUpload {
+				return usage(cmd.CommandPath(), errNoSeeding)
+			}
 			return seed(cmd.Context(), e.Streams, o)
 		},
 	}
@@ -95,12 +102,15 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 	f.Lookup("serve-tracker").NoOptDefVal = defaultTracker
 	bindSeedUntil(cmd, &o.SeedUntil)
 	bindNetwork(cmd, &o.Network)
+	bindLimits(cmd, &o.Network)
 	bindShown(cmd, &o.Shown, "print events as JSON, one a line, on stdout")
 	bindProgress(cmd, &o.Shown)
 	completeDir(cmd, "dir")
 	cmd.Annotations = map[string]string{events: "seed"}
 	return cmd
 }
+
+var errNoSeeding = errors.New("--max-upload off: seeding is uploading")
 
 // events marks the commands whose --json is a stream of events, in which an error is one too.
 const events = "events"

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"bittern/cmd/internal/app"
 )
 
 // A value is a flag whose text is parsed straight into its place in an options struct.
@@ -100,6 +102,30 @@ func parsePieceLength(s string) (int64, error) {
 	n, err := parseSize(s)
 	if err == nil && (n < minPieceLength || n > 512<<20 || n&(n-1) != 0) {
 		err = errors.New("want a power of two from 16K to 512M")
+	}
+	return n, err
+}
+
+// minRate is the lowest limit, in bytes a second. A block has 16 KiB, and is not sent in parts; less is a K forgotten.
+const minRate = 1 << 10
+
+// parseRate reads bytes a second, 0 for no limit.
+func parseRate(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err != nil || n != 0 && n < minRate {
+		return 0, errors.New("want a rate like 500K or 2MiB, at least 1K; 0 for no limit")
+	}
+	return n, nil
+}
+
+// parseUploadRate is parseRate for uploading, which may be off.
+func parseUploadRate(s string) (int64, error) {
+	if s == "off" {
+		return app.NoUpload, nil
+	}
+	n, err := parseRate(s)
+	if err != nil {
+		err = fmt.Errorf("%w, off for no uploading", err)
 	}
 	return n, err
 }

@@ -28,6 +28,30 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
+func TestParseRate(t *testing.T) {
+	for _, tt := range []struct {
+		in       string
+		down, up int64 // -2 for an error
+	}{
+		{"0", 0, 0}, {"0K", 0, 0}, {"1K", 1 << 10, 1 << 10}, {"500k", 500 << 10, 500 << 10}, {"2MiB", 2 << 20, 2 << 20}, {"1.5G", 3 << 29, 3 << 29},
+		{"2048", 2048, 2048}, {"off", -2, -1}, {"Off", -2, -2}, {"100", -2, -2}, {"-1", -2, -2}, {"", -2, -2}, {"fast", -2, -2}, {"1M/s", -2, -2},
+	} {
+		for _, parse := range []struct {
+			name string
+			of   func(string) (int64, error)
+			want int64
+		}{{"down", parseRate, tt.down}, {"up", parseUploadRate, tt.up}} {
+			got, err := parse.of(tt.in)
+			if err != nil {
+				got = -2
+			}
+			if got != parse.want {
+				t.Errorf("%q %s: got %d (%v), want %d", tt.in, parse.name, got, err, parse.want)
+			}
+		}
+	}
+}
+
 func TestParseDuration(t *testing.T) {
 	for _, tt := range []struct {
 		in   string
