@@ -39,6 +39,8 @@ const (
 	leaks = "go.uber.org/goleak" // finds goroutines that a package's tests leave behind
 	// The standard library joins a group on one interface only, and cannot choose the one to send from.
 	multicast = "golang.org/x/net/ipv4 golang.org/x/net/ipv6"
+	// The standard library sets no option that bounds what waits unsent in the kernel.
+	unix = "golang.org/x/sys/unix"
 	// The standard library has no file locks, and syscall is frozen.
 	windows = "golang.org/x/sys/windows"
 )
@@ -83,7 +85,7 @@ var rules = map[string]rule{
 		imports: "cmd/internal/swarm/core piece peer/wire peer/choke peer/rate",
 	},
 	"cmd/internal/discover": {imports: "tracker dht", tests: "peer/simnet " + leaks},
-	"cmd/internal/sockets":  {imports: "peer/utp " + multicast, tests: leaks},
+	"cmd/internal/sockets":  {imports: "peer/utp " + multicast + " " + unix, tests: leaks},
 	"cmd/internal/ui":       {imports: progressbar + " " + humanize + " " + term},
 	"cmd/internal/app": {imports: "bencode piece piece/metainfo piece/storage peer peer/wire peer/pool tracker dht " +
 		"cmd/internal/swarm cmd/internal/swarm/core cmd/internal/discover cmd/internal/sockets cmd/internal/ui"},

@@ -244,6 +244,7 @@ func accept(ctx context.Context, s net.Listener, take func(net.Conn)) {
 		nc, err := s.Accept()
 		if err == nil {
 			wait = 0
+			shortQueue(nc)
 			take(nc)
 			continue
 		}

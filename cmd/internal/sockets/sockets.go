@@ -76,7 +76,12 @@ func (p Policy) Dial(ctx context.Context, peer netip.AddrPort) (net.Conn, error)
 		network = "tcp6"
 	}
 	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-	return p.dial(ctx, network, peer.String(), nil)
+	nc, err := p.dial(ctx, network, peer.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	shortQueue(nc)
+	return nc, nil
 }
 
 // DialTCP connects to a tracker or web server by name or number. The network is "tcp4" or "tcp6", or "tcp" for any

@@ -198,7 +198,7 @@ func TestFloodsOfSmallMessagesLeaveNothing(t *testing.T) {
 	}
 }
 
-// A peer that asks and asks and does not read has 250 requests in our queue and four blocks in memory.
+// A peer that asks and asks and does not read has 250 requests in our queue and two blocks in memory.
 func TestARequestFloodIsBounded(t *testing.T) {
 	r := seedRig(t, false)
 	r.say(1, wire.Interested)
@@ -206,7 +206,7 @@ func TestARequestFloodIsBounded(t *testing.T) {
 	for n := range uint32(5000) {
 		r.msg(1, request(n/64%16, n%64))
 	}
-	r.want("no more is read than its writer may hold", "4x 1:read")
+	r.want("no more is read than its writer may hold", "2x 1:read")
 	if n := len(r.c.byID[1].queue); n != 250 {
 		t.Errorf("%d requests queued, want 250", n)
 	}
@@ -310,8 +310,8 @@ func TestAChokeRefusesWhatWaits(t *testing.T) {
 	}
 	r.forget()
 	r.tick(choke.Every)
-	r.want("choke first, then reject each (BEP 6)", "1:choke, 6x 1:reject request, 2:unchoke")
-	r.handle(Event{Op: Sent, Link: 1, N: 4 * piece.BlockSize})
+	r.want("choke first, then reject each (BEP 6)", "1:choke, 8x 1:reject request, 2:unchoke")
+	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
 	r.want("nothing is left to send", "")
 }
 

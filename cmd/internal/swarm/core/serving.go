@@ -26,10 +26,10 @@ const (
 	maxRefused = 4 * maxQueue
 
 	// So many bytes of one peer are read or queued in its writer at once: what it takes in
-	// windowTime, within bounds. Less would leave a fast link idle, more would be out of reach of a
-	// cancel and a choke, and make everything we say wait behind it.
-	leastLinkWindow, mostLinkWindow = 64 << 10, 512 << 10
-	windowTime                      = 500 * time.Millisecond
+	// windowTime, within bounds: one block being sent and the next at hand, at least. Less would leave a fast
+	// link idle, more would be out of reach of a cancel and a choke, and make everything we say wait behind it.
+	leastLinkWindow, mostLinkWindow = 32 << 10, 512 << 10
+	windowTime                      = 300 * time.Millisecond
 
 	// readCredit is the same for all peers together; it bounds the upload buffers.
 	readCredit = 8 << 20
