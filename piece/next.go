@@ -9,6 +9,15 @@ const (
 	// least; above, a quarter of them. So one that stands still is caught up with in a few
 	// round trips, and little is sent twice among equals.
 	endgameBatch, endgamePart = 16, 4
+
+	// Sequential, while fewer peers have everything than not: where p alone of those who lack
+	// something has any of its next earlyAhead pieces, or p has everything and none of the others has them, one
+	// of these is asked for: of the complete every time but one in earlyTurns, of the others one time in
+	// four. With twelve such leechers and a seed this takes 1.1 times as long as by rarity, with
+	// thirty too, and eight times as long strictly in order (package sim). With fewer ahead, or more in order, two
+	// leechers more often ask the seed for the same piece; with more ahead, what is next comes late; without
+	// the share of the others the last pieces spread slowly.
+	earlyAhead, earlyTurns = 64, 16
 )
 
 // A claim is what a peer may take of an open piece with free blocks, the best first.
@@ -17,7 +26,7 @@ type claim uint8
 const (
 	owns   claim = iota // go on with its own
 	adopts              // nobody's, or a slow peer's that it shares
-	takes               // a slow peer's that becomes its own; only if nothing is untouched
+	takes               // a slow peer's that becomes its own; only if nothing (sequential: earlier) is untouched
 	helps               // another owner's; only if nothing is untouched
 	nothing
 )
@@ -119,10 +128,11 @@ func (s *Scheduler) choose(p *Peer) (*open, claim) {
 	if bestClaim <= adopts {
 		return best, bestClaim
 	}
-	if i, ok := s.pick(p); ok {
-		return s.open(i), owns
+	i, ok := s.pick(p)
+	if !ok || s.sequential && bestClaim == takes && best.piece < i {
+		return best, bestClaim // in sequence, a slow peer must not hold what comes next
 	}
-	return best, bestClaim
+	return s.open(i), owns
 }
 
 // before reports whether a comes before b, both of which a peer may take by claim c: what is
@@ -167,11 +177,26 @@ func (s *Scheduler) claim(p *Peer, o *open) claim {
 func (s *Scheduler) pick(p *Peer) (int, bool) {
 	switch {
 	case s.sequential:
+		if i, ok := s.early(p); ok {
+			return i, true
+		}
 		return s.rarity.lowest(p)
 	case s.have.Count() < randomFirst:
 		return s.rarity.random(p, s.rng)
 	}
 	return s.rarity.rarest(p, s.rng)
+}
+
+// early returns an untouched piece to open for p before its turn, so that we have something to trade.
+func (s *Scheduler) early(p *Peer) (int, bool) {
+	if s.joined-s.base <= s.base {
+		return 0, false
+	}
+	turn := s.rng.IntN(earlyTurns)
+	if p.all && turn == 0 || !p.all && turn >= earlyTurns/4 {
+		return 0, false
+	}
+	return s.rarity.scarce(p, earlyAhead, s.rng)
 }
 
 // duplicate asks p for up to n blocks that are in flight to others: first those asked of one

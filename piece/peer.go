@@ -97,6 +97,7 @@ func (s *Scheduler) Join() *Peer {
 	}
 	p.slot = uint16(slot)
 	s.peers[slot] = p
+	s.joined++
 	return p
 }
 
@@ -109,6 +110,7 @@ func (s *Scheduler) Leave(p *Peer) {
 	s.ReturnAll(p)
 	s.forget(p)
 	s.peers[p.slot] = nil
+	s.joined--
 	*p = Peer{}
 }
 

@@ -10,7 +10,7 @@ import "math/rand/v2"
 // all stored waits for Verified or Failed; nothing of it is asked meanwhile.
 //
 // The policy. A started piece is finished before another is opened, so that few are open. Of
-// the untouched ones the rarest comes first, ties broken at random (sequential: the lowest);
+// the untouched ones the rarest comes first, ties broken at random;
 // until four pieces are verified a random one, because the rarest are slow to get and we need
 // something to trade. A fast peer owns a whole piece, so that its blocks arrive in the order in
 // which they are hashed and written. Slow peers share one open piece. A fast peer for which
@@ -18,6 +18,13 @@ import "math/rand/v2"
 // owner of another one, from its far end. In endgame, when all that can be had is asked or
 // stored, a peer that has almost nothing left to answer is asked for blocks that were asked of
 // others.
+//
+// Sequential, the lowest untouched piece comes first instead of the rarest, and a fast peer takes it over
+// from a slow one at once. But where many do so, all ask the seed for the same pieces and have nothing
+// to trade. So while fewer peers have everything than not, these few are mostly asked for what
+// nobody else has yet: of the next pieces a random one, so that the seed sends others another. The
+// rest comes by trade, in order, but for a share of pieces that one peer alone can trade. Where nobody
+// trades, as among seeds, all comes in order.
 //
 // A piece that failed is suspect: from then on it is fetched from one peer at a time, so that
 // whoever sends it badly stands alone. Only where that would hold up the end of the
@@ -34,7 +41,8 @@ type Scheduler struct {
 	left    int64 // their bytes
 
 	peers  []*Peer // by slot; 0 is never used, nil is vacant
-	base   int     // peers that have every piece and are not counted in rarity
+	joined int     // peers
+	base   int     // of them, those that have every piece and are not counted in rarity
 	rarity rarity
 
 	opens []*open // by slot, those that are closed for later use

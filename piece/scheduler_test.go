@@ -242,12 +242,19 @@ func TestScripts(t *testing.T) {
 			is -- a#
 			old a 0.1`},
 		{"a slow peer's piece is taken over when nothing is untouched", 2, 4, `
-			join a all
+			rarest
+			join a 10
 			join b all
 			slow a 1 = 0.0
 			fast b 5 = 1.0 1.1 1.2 1.3 0.1
 			slow a 1 = 0.3
 			is ab.a bbbb`},
+		{"in sequence a slow peer's piece is taken over before later ones are opened", 2, 4, `
+			join a all
+			join b all
+			slow a 1 = 0.0
+			fast b 4 = 0.1 0.2 0.3 1.0
+			is abbb b...`},
 		{"help from the far end of a fast peer's piece, half of it", 2, 6, `
 			join a all
 			join b all
@@ -612,4 +619,76 @@ func TestManyPeers(t *testing.T) {
 		t.Errorf("last peer in slot %d", p.slot)
 	}
 	mustPanic(t, "one peer more", func() { s.Join() })
+}
+
+// TestSequentialTrades: where most peers lack something, a seed is asked for what nobody else has, one of the next
+// pieces, now and then the very next; everybody else, and every seed among seeds, is asked in order.
+func TestSequentialTrades(t *testing.T) {
+	const pieces, others, tries = 200, 3, 2000
+	first := func(rng *rand.Rand, seeds, leechers int, ask func(s *Scheduler, seed *Peer, leecher *Peer) *Peer) int {
+		s := NewScheduler(layout(t, pieces*BlockSize, BlockSize), rng)
+		s.SetSequential(true)
+		var seed, leecher *Peer
+		for range seeds {
+			seed = s.Join()
+			s.HaveAll(seed)
+		}
+		for range leechers {
+			leecher = s.Join()
+		}
+		return int(s.Next(ask(s, seed, leecher), 1, true, nil)[0].Piece)
+	}
+	ofSeed := func(_ *Scheduler, seed, _ *Peer) *Peer { return seed }
+	for _, tt := range []struct {
+		name            string
+		seeds, leechers int
+		ask             func(s *Scheduler, seed, leecher *Peer) *Peer
+		next            int // of the tries, those that gave the next piece: so many, about
+		from, to        int // where the others lie
+	}{
+		{"seeds alone", 2, 0, ofSeed, tries, 0, 0},
+		{"as many seeds as others", 3, 3, ofSeed, tries, 0, 0},
+		{"one seed", 1, others, ofSeed, tries/earlyTurns + tries/earlyAhead, 1, earlyAhead - 1},
+		{"a leecher has the first half of those ahead", 1, others, func(s *Scheduler, seed, leecher *Peer) *Peer {
+			for i := range earlyAhead / 2 {
+				s.Have(leecher, i)
+			}
+			return seed
+		}, tries / earlyTurns, earlyAhead / 2, earlyAhead - 1},
+		{"a leecher has all those ahead", 1, others, func(s *Scheduler, seed, leecher *Peer) *Peer {
+			for i := range earlyAhead {
+				s.Have(leecher, i)
+			}
+			return seed
+		}, tries, 0, 0},
+		{"of the leecher itself", 1, others, func(s *Scheduler, _, leecher *Peer) *Peer {
+			other := s.Join()
+			for i := range pieces / 2 {
+				s.Have(leecher, i)
+				if i < earlyAhead-10 || i >= earlyAhead {
+					s.Have(other, i)
+				}
+			}
+			return leecher
+		}, tries * 3 / 4, earlyAhead - 10, earlyAhead - 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(7, 7))
+			next, least, most := 0, pieces, 0
+			for range tries {
+				i := first(rng, tt.seeds, tt.leechers, tt.ask)
+				if i == 0 {
+					next++
+					continue
+				}
+				least, most = min(least, i), max(most, i)
+			}
+			if d := next - tt.next; d < -tries/20 || d > tries/20 {
+				t.Errorf("the next piece %d times of %d, want about %d", next, tries, tt.next)
+			}
+			if tt.to > 0 && (least != tt.from || most != tt.to) {
+				t.Errorf("the others from %d to %d, want %d to %d", least, most, tt.from, tt.to)
+			}
+		})
+	}
 }

@@ -106,7 +106,7 @@ func (n *node) present() bool { return n.core != nil && !n.gone }
 // arrive starts the node's core.
 func (n *node) arrive() {
 	cfg := core.Config{
-		Layout: n.w.layout,
+		Layout: n.w.layout, Sequential: n.peer.Sequential,
 		Peering: core.Peering{
 			PeerID: n.id, Rand: n.rng, MaxPeers: n.peer.MaxPeers,
 			Ext: wire.ExtHandshake{Reqq: core.MaxQueue, P: n.addr.Port()},

@@ -47,6 +47,8 @@ type Peer struct {
 	FreeRide bool    // it never unchokes anybody
 	Lies     float64 // share of the blocks it sends that are corrupt
 	MaxPeers int     // 0 means 80
+
+	Sequential bool // it wants the pieces in order
 }
 
 // waited reports whether the play goes on until the peer is complete.

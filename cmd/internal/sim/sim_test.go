@@ -240,6 +240,23 @@ func TestASlowPeerNeverHoldsTheLastPiece(t *testing.T) {
 	}
 }
 
+// Those who want the pieces in order still have something to trade: strictly in order it would take eight times as long.
+func TestASequentialCrowdTrades(t *testing.T) {
+	var byRarity, inOrder time.Duration
+	for seed := range uint64(3) {
+		without, with := with(t, FlashCrowd(12, seed), func(s *Scenario) {
+			for n := range s.Peers {
+				s.Peers[n].Sequential = true
+			}
+		})
+		byRarity, inOrder = byRarity+without, inOrder+with
+	}
+	t.Logf("in order %.2f times as long", inOrder.Seconds()/byRarity.Seconds())
+	if inOrder > byRarity*115/100 {
+		t.Errorf("in all %v in order, %v by rarity, want at most 1.15 times as long", inOrder, byRarity)
+	}
+}
+
 func TestPeersMayVanish(t *testing.T) {
 	for seed := range uint64(3) {
 		s := small(12, seed)
