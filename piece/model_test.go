@@ -29,9 +29,11 @@ type modelBlock struct {
 }
 
 type modelPeer struct {
-	p    *Peer
-	fast bool
-	has  []bool
+	p       *Peer
+	fast    bool
+	has     []bool
+	choking bool
+	allowed []int
 }
 
 func newModel(t testing.TB, l Layout, draw func(int) int) *model {
@@ -68,7 +70,7 @@ func (p *modelPiece) settle() {
 
 // may reports whether q can be asked for piece i at all.
 func (m *model) may(q *modelPeer, i int) bool {
-	return q.has[i] && m.pieces[i].lacks()
+	return q.has[i] && m.pieces[i].lacks() && (!q.choking || slices.Contains(q.allowed, i))
 }
 
 func (m *model) availability(i int) (n int) {

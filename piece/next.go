@@ -149,7 +149,7 @@ func (s *Scheduler) before(a, b *open, c claim) bool {
 
 // claim returns by what right p takes blocks of o, which has some free and is wanted.
 func (s *Scheduler) claim(p *Peer, o *open) claim {
-	if !p.has(o.piece) {
+	if !p.offers(o.piece) {
 		return nothing
 	}
 	switch q := o.owner; {
@@ -176,15 +176,20 @@ func (s *Scheduler) claim(p *Peer, o *open) claim {
 // pick returns the untouched piece to open for p.
 func (s *Scheduler) pick(p *Peer) (int, bool) {
 	switch {
+	case p.choking:
+		return s.allowedUntouched(p)
 	case s.sequential:
 		if i, ok := s.early(p); ok {
 			return i, true
 		}
 		return s.rarity.lowest(p)
-	case s.have.Count() < randomFirst:
-		return s.rarity.random(p, s.rng)
 	}
-	return s.rarity.rarest(p, s.rng)
+	choose := s.rarity.rarest
+	if s.have.Count() < randomFirst {
+		choose = s.rarity.random
+	}
+	i, ok := choose(p, s.rng)
+	return s.suggested(p, i), ok
 }
 
 // early returns an untouched piece to open for p before its turn, so that we have something to trade.
@@ -223,7 +228,7 @@ func (s *Scheduler) mayRepeat(p *Peer, o *open) bool {
 	if o.suspect && (!p.fast || o.owner != nil && o.owner.fast) {
 		return false
 	}
-	return o.asked[0] > p.inFlight(o) && p.has(o.piece)
+	return o.asked[0] > p.inFlight(o) && p.offers(o.piece)
 }
 
 // repeat asks p for up to n blocks of o that have the given number of askers, none of them p,

@@ -11,7 +11,10 @@ type Peer struct {
 	slot     uint16   // index in Scheduler.peers, never 0; 0 after it has left
 	all      bool     // it has every piece, and have is not used
 	fast     bool     // as of the last Next
+	choking  bool     // it is to be asked for nothing but what it allows
 	have     Bitfield // made with the first piece
+	allowed  []int    // pieces it serves even while it chokes us
+	hints    []int    // pieces it suggests, the latest last
 	interest int      // unless all: wanted pieces it has that are not verified
 	asked    int      // blocks in flight
 	works    []work   // oldest first

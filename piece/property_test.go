@@ -137,6 +137,8 @@ func (m *model) rare(op int, q *modelPeer, i int) {
 			m.returned(q, i, -1)
 			q.has[i] = false
 		}
+	case 59:
+		m.fast(q, i)
 	case 60:
 		m.pieces[i].wanted = !m.pieces[i].wanted
 		m.s.SetWanted(i, m.pieces[i].wanted)
@@ -148,6 +150,25 @@ func (m *model) rare(op int, q *modelPeer, i int) {
 		m.seq = !m.seq
 		m.s.SetSequential(m.seq)
 		m.next(q, 1+m.draw(40), m.draw(2) == 0)
+	}
+}
+
+// fast lets q choke or not, allow or refuse, or suggest piece i.
+func (m *model) fast(q *modelPeer, i int) {
+	switch m.draw(4) {
+	case 0:
+		q.choking = !q.choking
+		m.s.SetChoking(q.p, q.choking)
+	case 1:
+		m.s.Allow(q.p, i)
+		if !slices.Contains(q.allowed, i) {
+			q.allowed = append(q.allowed, i)
+		}
+	case 2:
+		m.s.Disallow(q.p, i)
+		q.allowed = slices.DeleteFunc(q.allowed, func(k int) bool { return k == i })
+	case 3:
+		m.s.Suggest(q.p, i)
 	}
 }
 

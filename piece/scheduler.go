@@ -26,6 +26,8 @@ import "math/rand/v2"
 // rest comes by trade, in order, but for a share of pieces that one peer alone can trade. Where nobody
 // trades, as among seeds, all comes in order.
 //
+// A peer that chokes us is asked only for what it allows all the same.
+//
 // A piece that failed is suspect: from then on it is fetched from one peer at a time, so that
 // whoever sends it badly stands alone. Only where that would hold up the end of the
 // download, because its owner is slow, others join.

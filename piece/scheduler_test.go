@@ -136,6 +136,14 @@ func (sc *script) run(f []string) (got, want string) {
 		sc.s.Have(p, sc.number(f[2]))
 	case "lost":
 		sc.s.Lost(p, sc.number(f[2]))
+	case "chokes", "unchokes":
+		sc.s.SetChoking(p, f[0] == "chokes")
+	case "allows":
+		sc.s.Allow(p, sc.number(f[2]))
+	case "refuses":
+		sc.s.Disallow(p, sc.number(f[2]))
+	case "suggests":
+		sc.s.Suggest(p, sc.number(f[2]))
 	case "good":
 		sc.s.Verified(sc.number(f[1]))
 	case "bad":
@@ -255,6 +263,47 @@ func TestScripts(t *testing.T) {
 			slow a 1 = 0.0
 			fast b 4 = 0.1 0.2 0.3 1.0
 			is abbb b...`},
+		{"a peer that chokes is asked for what it allows and has, and does not hold it from others", 4, 2, `
+			join a 1101
+			chokes a
+			slow a 9 =
+			allows a 1
+			allows a 2
+			allows a 3
+			slow a 3 = 1.0 1.1 3.0
+			is .. aa .. a.
+			refuses a 3
+			back a 3.0
+			slow a 9 =
+			join b all
+			fast b 6 = 0.0 0.1 2.0 2.1 3.0 3.1
+			unchokes a
+			slow a 9 =
+			leave b
+			slow a 9 = 0.0 0.1 3.0 3.1`},
+		{"no help and no endgame from a peer that chokes", 2, 2, `
+			join a all
+			join b all
+			chokes b
+			fast a 3 = 0.0 0.1 1.0
+			allows b 0
+			fast b 9 =
+			fast a 9 = 1.1
+			fast b 9 = 0.1 0.0
+			is 22 aa`},
+		{"a suggestion decides between equals", 6, 1, `
+			join x 111111
+			join z 111110
+			good 0
+			good 1
+			rarest
+			suggests x 3
+			fast x 1 = 3.0
+			good 3
+			good 2
+			suggests x 4
+			fast x 1 = 5.0
+			fast x 1 = 4.0`},
 		{"help from the far end of a fast peer's piece, half of it", 2, 6, `
 			join a all
 			join b all
