@@ -230,6 +230,7 @@ func (x *session) close() error {
 const (
 	extMetadata = 1 // BEP 9
 	extPex      = 2 // BEP 11
+	extDontHave = 3 // BEP 54
 )
 
 // peering is who we are in the swarm.
@@ -238,7 +239,7 @@ func (x *session) peering() core.Peering {
 		PeerID: x.id, Rand: newRand(), MaxPeers: x.handles.peers, DHTPort: x.dhtPort(),
 		MaxDownload: x.net.MaxDownload, MaxUpload: x.net.MaxUpload,
 		Ext: wire.ExtHandshake{
-			M:    wire.ExtIDs{UtMetadata: extMetadata},
+			M:    wire.ExtIDs{UtMetadata: extMetadata, DontHave: extDontHave},
 			Reqq: core.MaxQueue, V: "bittern " + x.net.Version, P: x.port(),
 		},
 	}

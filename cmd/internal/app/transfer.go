@@ -190,7 +190,7 @@ func (x *transfer) content(p plan) swarm.Content {
 		info = nil
 	}
 	return swarm.Content{Store: x.store, Core: core.Config{
-		Peering: x.peering(), Info: info,
+		Peering: x.peering(), Info: info, InfoHash: x.hash,
 		Layout: x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
 		Stall: p.stall, MaxTime: x.remaining(p.maxTime),
 		Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},

@@ -11,12 +11,14 @@
 // know of peers is the roster.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
-// send), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to connect to), limits (how fast), pex (whom to tell of whom), blame (who
+// send), fast (what in spite of a choke), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to
+// connect to), limits (how fast), pex (whom to tell of whom), blame (who
 // lied) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
 package core
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -39,6 +41,8 @@ type Config struct {
 	// Info is the info dictionary, which peers may ask for (BEP 9). It is not copied and must not change. Nil
 	// means that they may not.
 	Info []byte
+
+	InfoHash [20]byte // of the torrent: what allowed fast sets depend on (BEP 6)
 
 	Stall   time.Duration // leave when no content byte came for so long; 0 means never
 	MaxTime time.Duration // leave after so long, complete and seeding or not; 0 means never
@@ -73,6 +77,7 @@ type Core struct {
 
 	pick    pickState
 	serving serveState
+	fast    fastState
 	telling tellState
 	choking chokeState
 	blame   blameState
@@ -101,6 +106,7 @@ func newCore(r roster, cfg Config) *Core {
 	c := &Core{roster: r, cfg: cfg, byID: make(map[LinkID]*link)}
 	c.down, c.up = rate.NewMeter(rateWindow), rate.NewMeter(rateWindow)
 	c.pick.init(&cfg)
+	c.fast.granted = make(map[netip.Addr]struct{})
 	c.telling.init()
 	c.choking.init(now)
 	c.leaving.init(c.pick.sched.Complete())
@@ -158,6 +164,7 @@ func (c *Core) due() {
 		c.checkTimeouts()
 		c.pick.updateRates(c)
 		c.limits.measure(c.now, c.up.Rate(c.now))
+		c.grantFast()
 		c.gossip()
 	}
 	c.serveMetadata()

@@ -68,6 +68,9 @@ const (
 
 	// maxEarlyHaves bounds the pieces that are remembered of one peer before their number is known.
 	maxEarlyHaves = 16 << 10
+
+	// maxEarlyHints does so for what else it says of its pieces.
+	maxEarlyHints = 64
 )
 
 // A fetchLink is what a Fetch knows of one connection, besides what every phase does.
@@ -95,8 +98,9 @@ type early struct {
 	spoke    bool    // something that a bitfield must not follow any more (BEP 3)
 	set      wire.ID // Bitfield, HaveAll or HaveNone, if hasSet
 	hasSet   bool
-	bits     []byte   // of the bitfield; bounded by what a message may have
-	haves    []uint32 // at most maxEarlyHaves
+	bits     []byte         // of the bitfield; bounded by what a message may have
+	haves    []uint32       // at most maxEarlyHaves
+	hints    []wire.Message // of AllowedFast, Suggest and lt_donthave (BEP 54) the first maxEarlyHints
 	unchoked bool
 }
 
@@ -284,6 +288,12 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 		if len(l.early.haves) < maxEarlyHaves {
 			l.early.haves = append(l.early.haves, m.Index)
 		}
+		l.early.hints = slices.DeleteFunc(l.early.hints, func(h wire.Message) bool { // it has it again
+			lost, err := wire.ParseDontHave(h.Payload)
+			return err == nil && lost == m.Index
+		})
+	case wire.AllowedFast, wire.Suggest:
+		l.early.hint(m)
 	case wire.Choke:
 		l.early.unchoked = false
 	case wire.Unchoke:
@@ -302,6 +312,13 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 		}
 	}
 	l.early.spoke = true
+}
+
+// hint keeps what a peer says of its pieces besides having them.
+func (e *early) hint(m wire.Message) {
+	if len(e.hints) < maxEarlyHints {
+		e.hints = append(e.hints, m)
+	}
 }
 
 // extended takes an extension message.
@@ -323,6 +340,8 @@ func (f *Fetch) extended(l *fetchLink, m wire.Message) {
 		} else {
 			f.metadata(l, msg)
 		}
+	case f.peering.Ext.M.DontHave:
+		l.early.hint(m)
 	case f.peering.Ext.M.UtPex:
 		if err := f.gossiped(&l.contact, m.Payload, false); err != nil {
 			f.drop(l, err)
@@ -731,7 +750,7 @@ func (c *Core) replay(o *fetchLink) {
 			c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
 		}
 	}
-	said := make([]wire.Message, 0, 4+len(o.early.haves))
+	said := make([]wire.Message, 0, 4+len(o.early.haves)+len(o.early.hints))
 	if o.early.hasSet {
 		said = append(said, wire.Message{ID: o.early.set, Payload: o.early.bits})
 	}
@@ -741,6 +760,7 @@ func (c *Core) replay(o *fetchLink) {
 	if o.interested {
 		said = append(said, wire.Message{ID: wire.Interested})
 	}
+	said = append(said, o.early.hints...)
 	if o.early.unchoked {
 		said = append(said, wire.Message{ID: wire.Unchoke})
 	}

@@ -69,6 +69,7 @@ type link struct {
 	queue       []piece.Block // asked for and not yet read, oldest first
 	inFlight    int           // bytes being read or in the writer's hands
 	refused     int           // requests rejected since the last block sent or unchoke
+	fast        fastGrant     // pieces that it gets in spite of a choke
 	telling     telling       // metadata that it asks for
 	up          rate.Meter
 }
@@ -167,8 +168,11 @@ func (c *Core) message(l *link, m wire.Message) {
 		c.cancel(l, m)
 	case wire.Reject:
 		c.rejected(l, m)
+	case wire.AllowedFast:
+		c.allowed(l, m)
+	case wire.Suggest:
+		c.suggested(l, m)
 	}
-	// Suggest and AllowedFast are hints we do not need to take (BEP 6).
 }
 
 // extended takes an extension message: the handshake (BEP 10, BEP 21), or one of an id that ours has named.
@@ -179,6 +183,9 @@ func (c *Core) extended(l *link, m wire.Message) {
 		err = c.introduced(&l.contact, m.Payload)
 	case c.peering.Ext.M.UtMetadata:
 		c.metadata(l, m.Payload)
+		return
+	case c.peering.Ext.M.DontHave:
+		c.lost(l, m.Payload)
 		return
 	case c.peering.Ext.M.UtPex:
 		err = c.gossiped(&l.contact, m.Payload, c.leaving.complete)

@@ -188,7 +188,7 @@ func TestFloodsOfSmallMessagesLeaveNothing(t *testing.T) {
 	for range 500_000 {
 		r.c.Handle(r.now, Event{Op: Message, Link: 1, Msg: wire.Message{ID: wire.KeepAlive}})
 	}
-	for _, id := range []wire.ID{wire.Port, wire.Suggest, wire.AllowedFast, wire.Choke} {
+	for _, id := range []wire.ID{wire.Port, wire.Suggest, wire.Choke} {
 		r.say(1, id)
 	}
 	r.msg(1, wire.Message{ID: wire.Extended, ExtID: 7, Payload: []byte("what nobody understands")})

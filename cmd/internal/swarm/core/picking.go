@@ -58,6 +58,7 @@ func (p *pickState) init(cfg *Config) {
 // join adds a link, which has nothing yet.
 func (p *pickState) join(l *link) {
 	l.sched = p.sched.Join()
+	p.sched.SetChoking(l.sched, true)
 	p.links[l.sched] = l
 }
 
@@ -77,7 +78,7 @@ func (p *pickState) updateRates(c *Core) {
 	for _, l := range c.links {
 		r := l.down.Rate(c.now)
 		p.rate += r
-		if l.asked.live >= l.window.size/2 {
+		if !l.choked && l.asked.live >= l.window.size/2 {
 			l.window.follow(r)
 		}
 	}
@@ -115,10 +116,13 @@ func (c *Core) pump(l *link) {
 // mostAsked is how many blocks the peer may owe us: what its window says and it takes, but no more than a limit lets
 // come in the time that windows look ahead, for what is late comes all at once. It is 0 where it may not be asked.
 func (c *Core) mostAsked(l *link) int {
-	if l.choked || !l.amInterested || c.now.Before(l.askAfter) {
+	if !l.amInterested || c.now.Before(l.askAfter) {
 		return 0
 	}
 	most := min(l.window.size, l.ext.Outstanding()-l.asked.lost())
+	if l.choked {
+		most = min(most, fastWindow) // the scheduler knows what of
+	}
 	if limit := c.limits.down.Rate(); limit > 0 {
 		most = min(most, 1+int(min(limit*horizon.Seconds()/piece.BlockSize, mostWindow)))
 	}
@@ -160,7 +164,7 @@ func (c *Core) depth(l *link, n int) int {
 // isFast reports whether a peer is fast enough to be given pieces of its own. Nobody knows before
 // the first blocks have come; then hope, unless it has let us down before.
 func (c *Core) isFast(l *link) bool {
-	if l.snubbed {
+	if l.snubbed || l.choked {
 		return false
 	}
 	if l.window.ramp && !l.letDown {
@@ -244,6 +248,7 @@ func (c *Core) cancelled(l *link, b piece.Block) {
 // it each request is rejected on its own (BEP 6).
 func (c *Core) choked(l *link) {
 	l.choked = true
+	c.pick.sched.SetChoking(l.sched, true)
 	if l.asked.live == 0 {
 		return
 	}
@@ -266,6 +271,7 @@ func (c *Core) giveBack(l *link) {
 
 func (c *Core) unchoked(l *link) {
 	l.choked = false
+	c.pick.sched.SetChoking(l.sched, false)
 	c.pump(l)
 }
 
@@ -276,6 +282,9 @@ func (c *Core) rejected(l *link, m wire.Message) {
 	case !ok:
 		c.unsolicited(l, true)
 	case live:
+		if l.choked {
+			c.pick.sched.Disallow(l.sched, int(b.Piece))
+		}
 		l.window.forgive(1)
 		c.pick.sched.Return(l.sched, b)
 		c.pick.freed = true
@@ -314,6 +323,7 @@ func (c *Core) snub(l *link) {
 		}
 	}
 	c.giveBack(l)
+	c.pick.sched.DisallowAll(l.sched)
 	l.window.restart()
 	l.snubbed, l.letDown, l.lastBlock = true, true, c.now
 }

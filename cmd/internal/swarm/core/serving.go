@@ -55,10 +55,13 @@ func (c *Core) request(l *link, m wire.Message) {
 		c.drop(l, misdeed("asks for bytes that do not exist"))
 		return
 	}
-	if l.amChoking || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) ||
+	if l.amChoking && !c.servesChoked(l, b) || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) ||
 		slices.Contains(l.queue, b) { // twice the same is of no use to anybody
 		c.refuseRequest(l, b)
 		return
+	}
+	if l.amChoking {
+		l.fast.left -= int64(b.Length)
 	}
 	l.queue = append(l.queue, b)
 	c.serve(l)
@@ -158,10 +161,15 @@ func (c *Core) serveOthers() {
 	}
 }
 
-// dismiss empties the queue of a peer we have just choked (BEP 3; BEP 6 wants each one rejected).
+// dismiss empties the queue of a peer we have just choked (BEP 3; BEP 6 wants each one rejected but those that it is
+// allowed).
 func (c *Core) dismiss(l *link) {
-	for _, b := range l.queue {
+	l.queue = slices.DeleteFunc(l.queue, func(b piece.Block) bool {
+		if c.servesChoked(l, b) {
+			l.fast.left -= int64(b.Length)
+			return false
+		}
 		c.reject(l, b)
-	}
-	l.queue = l.queue[:0]
+		return true
+	})
 }

@@ -28,12 +28,16 @@ type storm struct {
 	wrote   int          // Write and Release effects of the event being handled
 }
 
+// ourDontHave is the id under which the storm's core takes lt_donthave.
+const ourDontHave = 9
+
 // A stormPeer is the other end of a link: what it has been asked, and what it has asked.
 type stormPeer struct {
 	id      LinkID
 	fast    bool
 	reqq    int
 	choking bool
+	allowed []uint32      // pieces it serves all the same
 	live    []piece.Block // requests it has
 	late    []lateAsk     // those it was told to forget
 	open    []piece.Block // whatever it was asked and has not answered
@@ -51,7 +55,7 @@ func newStorm(t testing.TB, in []byte) *storm {
 	cfg := Config{
 		Peering: Peering{
 			Rand: rand.New(rand.NewPCG(1, 2)), MaxPeers: 6, HalfOpen: 2,
-			Ext: wire.ExtHandshake{M: wire.ExtIDs{UtPex: ourPex}},
+			Ext: wire.ExtHandshake{M: wire.ExtIDs{UtPex: ourPex, DontHave: ourDontHave}},
 		},
 		Layout: l, Slots: 2, Seed: Seeding{Forever: len(in)%3 > 0},
 	}
@@ -78,7 +82,7 @@ func (s *storm) run() {
 }
 
 func (s *storm) step() {
-	op := s.byte(25)
+	op := s.byte(28)
 	if op == 0 || len(s.peers) == 0 {
 		s.join()
 		return
@@ -122,7 +126,26 @@ func (s *storm) step() {
 	case 24:
 		pex := wire.Pex{Added: []netip.AddrPort{addr(s.byte(20))}, Flags: []byte{byte(s.byte(256))}}
 		s.message(p, wire.Message{ID: wire.Extended, ExtID: ourPex, Payload: wire.AppendPex(nil, pex)})
+	case 25:
+		i := uint32(s.byte(9))
+		p.allowed = append(p.allowed, i)
+		s.message(p, wire.Message{ID: wire.AllowedFast, Index: i})
+	case 26:
+		s.message(p, wire.Message{ID: wire.Suggest, Index: uint32(s.byte(9))})
+	case 27:
+		s.loses(p, uint32(s.byte(9)))
 	}
+}
+
+// loses lets a peer have a piece no more: what it was asked of it need not be answered.
+func (s *storm) loses(p *stormPeer, i uint32) {
+	p.live = slices.DeleteFunc(p.live, func(b piece.Block) bool {
+		if b.Piece == i {
+			p.late = append(p.late, lateAsk{b, s.now})
+		}
+		return b.Piece == i
+	})
+	s.message(p, wire.Message{ID: wire.Extended, ExtID: ourDontHave, Payload: wire.AppendDontHave(nil, i)})
 }
 
 func (s *storm) message(p *stormPeer, m wire.Message) {
@@ -339,7 +362,7 @@ func (s *storm) effect(e Effect) {
 // request checks a request to a peer.
 func (s *storm) request(p *stormPeer, b piece.Block) {
 	switch {
-	case p.choking:
+	case p.choking && !slices.Contains(p.allowed, b.Piece):
 		s.t.Fatalf("%v is asked of a peer that chokes", b)
 	case slices.Contains(p.live, b):
 		s.t.Fatalf("%v is asked twice of one peer", b)

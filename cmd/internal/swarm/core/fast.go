@@ -1,0 +1,140 @@
+package core
+
+import (
+	"net/netip"
+	"slices"
+
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// fastState is about pieces that are given, and taken, in spite of a choke: the allowed fast set of BEP 6, which
+// "shortens the awkward stage" in which a newcomer has nothing to trade. Who gives must not be drained by
+// peers that never give. So a peer is allowed only what BEP 6 derives from its address, which is the same few
+// pieces wherever it asks; only once a run and address; only pieces that others have, too, for one that we
+// alone have is worth more to somebody who trades; each byte of them once; and only until it has as many.
+//
+// What a peer allows us is the scheduler's to know, as are its suggestions. We make none: those are for seeds
+// that are "disk I/O bound", which ours are not, as the system keeps in memory what was read last, and for
+// seeds that fear to send a piece twice, which super-seeding is better at.
+type fastState struct {
+	granted map[netip.Addr]struct{} // who was allowed something; look-up only
+}
+
+// fastGrant is what one peer may have of us in spite of a choke.
+type fastGrant struct {
+	pieces []uint32
+	left   int64 // bytes that we will still send
+}
+
+const (
+	// fastPieces is how many pieces a peer is allowed, and the number from which on it is no newcomer (BEP 6: "We
+	// currently set k to 10"); of a small torrent no more than one piece in fastShare, for who gets all that it
+	// wants in spite of a choke has no reason to give.
+	fastPieces = 10
+	fastShare  = 16
+
+	// fastHolders is how many peers must have a piece before we allow it.
+	fastHolders = 2
+
+	// maxGranted bounds the addresses that are remembered. Later ones are allowed nothing.
+	maxGranted = 4096
+
+	// fastWindow is how many blocks a peer that chokes us is asked for at once. It has others to serve.
+	fastWindow = 8
+)
+
+// grantFast allows newcomers that want something, and have got no place by now, the first pieces.
+func (c *Core) grantFast() {
+	for _, l := range c.links {
+		if l.remote.Fast && l.interested && l.amChoking && c.now.Sub(l.chokedSince) >= tickEvery && c.isNewcomer(l) {
+			c.grant(l)
+		}
+	}
+}
+
+// isNewcomer reports whether a peer has too little to trade.
+func (c *Core) isNewcomer(l *link) bool {
+	return c.pick.sched.PeerCount(l.sched) < c.fastPieces()
+}
+
+// fastPieces is the size of an allowed fast set of this torrent.
+func (c *Core) fastPieces() int { return min(fastPieces, c.cfg.Layout.Pieces()/fastShare) }
+
+// grant allows a peer what it was not allowed yet of the pieces that are its due.
+func (c *Core) grant(l *link) {
+	addr := l.remote.Addr.Addr()
+	if _, ok := c.fast.granted[addr]; (ok || len(c.fast.granted) == maxGranted) && len(l.fast.pieces) == 0 {
+		return // it was another's
+	}
+	for _, i := range wire.AllowedFastSet(addr, c.cfg.InfoHash, c.cfg.Layout.Pieces(), c.fastPieces()) {
+		n := int(i)
+		if !c.pick.sched.HavePieces().Has(n) || c.pick.sched.Has(l.sched, n) || slices.Contains(l.fast.pieces, i) ||
+			c.pick.sched.Availability(n) < fastHolders {
+			continue
+		}
+		l.fast.pieces = append(l.fast.pieces, i)
+		l.fast.left += c.cfg.Layout.PieceSize(n)
+		c.fast.granted[addr] = struct{}{}
+		c.send(&l.contact, wire.Message{ID: wire.AllowedFast, Index: i})
+	}
+}
+
+// servesChoked reports whether a peer that we choke is served a block all the same.
+func (c *Core) servesChoked(l *link, b piece.Block) bool {
+	return int64(b.Length) <= l.fast.left && slices.Contains(l.fast.pieces, b.Piece) && c.isNewcomer(l)
+}
+
+// allowed takes the promise of a peer to serve a piece even while it chokes us. That does not mean that it has the
+// piece (BEP 6).
+func (c *Core) allowed(l *link, m wire.Message) {
+	if int64(m.Index) >= int64(c.cfg.Layout.Pieces()) {
+		c.drop(l, misdeed("allows a piece %d that does not exist", m.Index))
+		return
+	}
+	c.pick.sched.Allow(l.sched, int(m.Index))
+	c.pump(l)
+}
+
+// suggested takes the wish of a peer to be asked for a piece.
+func (c *Core) suggested(l *link, m wire.Message) {
+	if int64(m.Index) >= int64(c.cfg.Layout.Pieces()) {
+		c.drop(l, misdeed("suggests a piece %d that does not exist", m.Index))
+		return
+	}
+	c.pick.sched.Suggest(l.sched, int(m.Index))
+}
+
+// lost takes the news that a peer no longer has a piece (lt_donthave, BEP 54). Whoever speaks the fast extension
+// answers our requests for it on its own; otherwise they are "silently cancelled". In both cases
+// others may be asked at once.
+func (c *Core) lost(l *link, payload []byte) {
+	n, err := wire.ParseDontHave(payload)
+	if err == nil && int64(n) >= int64(c.cfg.Layout.Pieces()) {
+		err = misdeed("has no more a piece %d that does not exist", n)
+	}
+	if err != nil {
+		c.drop(l, err)
+		return
+	}
+	i := int(n)
+	if !c.pick.sched.Has(l.sched, i) {
+		return
+	}
+	for _, a := range slices.Clone(l.asked.asks[l.asked.head:]) {
+		if a.block.Length > 0 && a.block.Piece == n && l.asked.lose(a.block) {
+			l.lostAt = c.now
+			l.window.forgive(1)
+		}
+	}
+	c.pick.sched.Lost(l.sched, i)
+	c.pick.freed = true
+	if l.seed {
+		l.seed = false
+		c.seeds--
+		if l.wasLeech {
+			c.copies-- // it is none any more
+		}
+	}
+	c.updateInterest(l)
+}
