@@ -18,7 +18,6 @@
 package core
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -106,7 +105,7 @@ func newCore(r roster, cfg Config) *Core {
 	c := &Core{roster: r, cfg: cfg, byID: make(map[LinkID]*link)}
 	c.down, c.up = rate.NewMeter(rateWindow), rate.NewMeter(rateWindow)
 	c.pick.init(&cfg)
-	c.fast.granted = make(map[netip.Addr]struct{})
+	c.fast.init(&cfg)
 	c.telling.init()
 	c.choking.init(now)
 	c.leaving.init(c.pick.sched.Complete())

@@ -12,13 +12,23 @@ import (
 // "shortens the awkward stage" in which a newcomer has nothing to trade. Who gives must not be drained by
 // peers that never give. So a peer is allowed only what BEP 6 derives from its address, which is the same few
 // pieces wherever it asks; only once a run and address; only pieces that others have, too, for one that we
-// alone have is worth more to somebody who trades; each byte of them once; and only until it has as many.
+// alone have is worth more to somebody who trades; each byte of them once; and only until it has as many. Nobody
+// is allowed anything while most are newcomers: all of one network would fetch the same pieces, and have
+// nothing to trade with one another.
 //
-// What a peer allows us is the scheduler's to know, as are its suggestions. We make none: those are for seeds
-// that are "disk I/O bound", which ours are not, as the system keeps in memory what was read last, and for
-// seeds that fear to send a piece twice, which super-seeding is better at.
+// Suggestions are "for 'super-seeding' without throughput reduction" (BEP 6): a seed suggests what nobody has yet,
+// to everybody something else. Of pieces that are equally rare two peers often choose the same one; in the
+// simulator twelve leechers take 82 s and 1.22 copies of a seed without suggestions, 74 s and 1.10 with.
+//
+// What a peer allows us is the scheduler's to know, as are its suggestions.
 type fastState struct {
 	granted map[netip.Addr]struct{} // who was allowed something; look-up only
+	next    int                     // the piece to suggest next, if nobody has it
+}
+
+func (s *fastState) init(cfg *Config) {
+	s.granted = make(map[netip.Addr]struct{})
+	s.next = cfg.Rand.IntN(cfg.Layout.Pieces()) // two seeds suggest different ones
 }
 
 // fastGrant is what one peer may have of us in spite of a choke.
@@ -40,12 +50,27 @@ const (
 	// maxGranted bounds the addresses that are remembered. Later ones are allowed nothing.
 	maxGranted = 4096
 
+	// A peer that a seed begins to serve is told of firstHints pieces, enough for its first window, and of
+	// another for each piece that it begins. So many pieces are looked at for one, at most: it is no pity
+	// if almost all are out.
+	firstHints   = 3
+	mostLookedAt = 1024
+
 	// fastWindow is how many blocks a peer that chokes us is asked for at once. It has others to serve.
 	fastWindow = 8
 )
 
 // grantFast allows newcomers that want something, and have got no place by now, the first pieces.
 func (c *Core) grantFast() {
+	newcomers := 0
+	for _, l := range c.links {
+		if c.isNewcomer(l) {
+			newcomers++
+		}
+	}
+	if newcomers*2 > len(c.links) {
+		return
+	}
 	for _, l := range c.links {
 		if l.remote.Fast && l.interested && l.amChoking && c.now.Sub(l.chokedSince) >= tickEvery && c.isNewcomer(l) {
 			c.grant(l)
@@ -83,6 +108,27 @@ func (c *Core) grant(l *link) {
 // servesChoked reports whether a peer that we choke is served a block all the same.
 func (c *Core) servesChoked(l *link, b piece.Block) bool {
 	return int64(b.Length) <= l.fast.left && slices.Contains(l.fast.pieces, b.Piece) && c.isNewcomer(l)
+}
+
+// suggest tells a peer that we, a seed, serve of n pieces that it alone should ask for.
+func (c *Core) suggest(l *link, n int) {
+	if !c.leaving.complete || !l.remote.Fast {
+		return
+	}
+	pieces := c.cfg.Layout.Pieces()
+	for range min(pieces, mostLookedAt) {
+		if n == 0 {
+			return
+		}
+		i := c.fast.next
+		if c.fast.next++; c.fast.next == pieces {
+			c.fast.next = 0
+		}
+		if c.pick.sched.HavePieces().Has(i) && c.pick.sched.Availability(i) == 0 {
+			c.send(&l.contact, wire.Message{ID: wire.Suggest, Index: uint32(i)})
+			n--
+		}
+	}
 }
 
 // allowed takes the promise of a peer to serve a piece even while it chokes us. That does not mean that it has the

@@ -110,6 +110,12 @@ func TestWhoIsAllowedNothing(t *testing.T) {
 			r.handle(Event{Op: Left, Link: 2})
 			r.fastPeer(1, "80.4.4.200")
 		}},
+		{"whoever comes when most are newcomers", func(r *rig) {
+			r.fastPeer(1, "80.4.4.200")
+			for id := LinkID(2); id < 4; id++ {
+				r.fastPeer(id, addr(int(id)).Addr().String())
+			}
+		}},
 		{"whoever asks for what we alone have", func(r *rig) {
 			r.handle(Event{Op: Left, Link: 90})
 			r.fastPeer(1, "80.4.4.200")
@@ -201,6 +207,45 @@ func TestFewBlocksAreAskedOfAPeerThatChokes(t *testing.T) {
 	if got := r.takeAsks(); len(got) > 0 {
 		t.Errorf("asked again of one that does not keep its promise: %v", got)
 	}
+}
+
+// Each peer that a seed serves is told of other pieces, as long as there are some that nobody has.
+func TestASeedSuggestsEverybodySomethingElse(t *testing.T) {
+	l := layoutOf(t, 16*64*kib, 64*kib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}})
+	r.tick(0)
+	seen := piece.NewBitfield(l.Pieces())
+	told := func(why string, ev Event, want int) {
+		for _, e := range r.c.Handle(r.now, ev) {
+			if e.Op == Send && e.Msg.ID == wire.Suggest {
+				want--
+				if !seen.Set(int(e.Msg.Index)) {
+					t.Errorf("%s: piece %d is suggested again", why, e.Msg.Index)
+				}
+			}
+		}
+		if want != 0 {
+			t.Errorf("%s: %d suggestions too few", why, want)
+		}
+	}
+	for id := LinkID(1); id <= 2; id++ {
+		r.fastPeer(id, addr(int(id)).Addr().String())
+		told("served from now on", Event{Op: Message, Link: id, Msg: wire.Message{ID: wire.Interested}}, firstHints)
+		told("begins a piece", Event{Op: Message, Link: id, Msg: request(uint32(id), 0)}, 1)
+		told("goes on", Event{Op: Message, Link: id, Msg: request(uint32(id), 1)}, 0)
+	}
+	r.fastPeer(3, "198.18.0.3")
+	for i := range uint32(l.Pieces() - 1) {
+		r.msg(3, wire.Message{ID: wire.Have, Index: i})
+	}
+	seen = piece.NewBitfield(l.Pieces())
+	told("one is left that nobody has",
+		Event{Op: Message, Link: 1, Msg: request(9, 0)}, 1)
+	if !seen.Has(l.Pieces() - 1) {
+		t.Error("what others have is suggested")
+	}
+	r.msg(2, wire.Message{ID: wire.Have, Index: uint32(l.Pieces() - 1)})
+	told("all is out", Event{Op: Message, Link: 1, Msg: request(10, 0)}, 0)
 }
 
 func TestASuggestionIsFollowed(t *testing.T) {

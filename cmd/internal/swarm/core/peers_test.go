@@ -310,7 +310,7 @@ func TestAChokeRefusesWhatWaits(t *testing.T) {
 	}
 	r.forget()
 	r.tick(choke.Every)
-	r.want("choke first, then reject each (BEP 6)", "1:choke, 8x 1:reject request, 2:unchoke")
+	r.want("choke first, then reject each (BEP 6)", "1:choke, 8x 1:reject request, 3x 2:suggest piece, 2:unchoke")
 	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
 	r.want("nothing is left to send", "")
 }

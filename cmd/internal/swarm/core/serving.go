@@ -60,8 +60,11 @@ func (c *Core) request(l *link, m wire.Message) {
 		c.refuseRequest(l, b)
 		return
 	}
-	if l.amChoking {
+	switch {
+	case l.amChoking:
 		l.fast.left -= int64(b.Length)
+	case b.Begin == 0:
+		c.suggest(l, 1) // for when it has asked for all of this one
 	}
 	l.queue = append(l.queue, b)
 	c.serve(l)

@@ -44,9 +44,9 @@ func TestAnInterestedPeerIsServed(t *testing.T) {
 	r.msg(1, request(0, 0))
 	r.want("choked", "1:reject request")
 	r.say(1, wire.Interested)
-	r.want("there is a place", "1:unchoke")
+	r.want("there is a place", "3x 1:suggest piece, 1:unchoke")
 	r.msg(1, request(0, 0))
-	r.want("served", "1:read")
+	r.want("served", "1:suggest piece, 1:read")
 	r.msg(1, wire.Message{ID: wire.Request, Index: 16, Length: piece.BlockSize})
 	r.want("no such piece", "1:drop peer asks for bytes that do not exist")
 }
@@ -59,7 +59,7 @@ func TestReadsAreHeldBackUntilTheSocketTakesThem(t *testing.T) {
 	for n := range uint32(maxQueue + window + 5) {
 		r.msg(1, request(n/64, n%64))
 	}
-	r.want("a window is read, a queue waits, the rest is refused", "2x 1:read, 5x 1:reject request")
+	r.want("a window is read, a queue waits, the rest is refused", "1:suggest piece, 2x 1:read, 3x 1:suggest piece, 5x 1:reject request")
 	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
 	r.want("as much as was sent", "2x 1:read")
 	last := uint32(maxQueue + window - 1)
