@@ -13,8 +13,8 @@ const (
 	// Sequential, while fewer peers have everything than not: where p alone of those who lack
 	// something has any of its next earlyAhead pieces, or p has everything and none of the others has them, one
 	// of these is asked for: of the complete every time but one in earlyTurns, of the others one time in
-	// four. With twelve such leechers and a seed this takes 1.1 times as long as by rarity, with
-	// thirty too, and eight times as long strictly in order (package sim). With fewer ahead, or more in order, two
+	// four. With twelve such leechers and a seed this takes 1.1 times as long as by rarity, and strictly in
+	// order seven times as long (package sim). With fewer ahead, or more in order, two
 	// leechers more often ask the seed for the same piece; with more ahead, what is next comes late; without
 	// the share of the others the last pieces spread slowly.
 	earlyAhead, earlyTurns = 64, 16

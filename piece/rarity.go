@@ -258,8 +258,8 @@ func (r *rarity) lowest(p *Peer) (int, bool) {
 	return 0, false
 }
 
-// scarce returns one of the first n untouched pieces of p that nobody else has but those who have everything, a
-// random one, so that several who choose at once choose differently.
+// scarce returns one of the first n untouched pieces of p that nobody else has but those who have everything: one
+// that p suggests, or else a random one, so that several who choose at once choose differently.
 func (r *rarity) scarce(p *Peer, n int, rng *rand.Rand) (int, bool) {
 	has, alone := r.known(p), uint16(1)
 	if p.all {
@@ -270,10 +270,15 @@ func (r *rarity) scarce(p *Peer, n int, rng *rand.Rand) (int, bool) {
 		for m := r.in.word(w) & has.word(w); m != 0 && n > 0; n-- {
 			z := bits.LeadingZeros64(m)
 			m &^= 1 << (63 - z)
-			if i := w*64 + z; r.avail[i] == alone {
-				if found++; rng.IntN(found) == 0 {
-					chosen = i
-				}
+			i := w*64 + z
+			if r.avail[i] != alone {
+				continue
+			}
+			if slices.Contains(p.hints, i) {
+				return i, true
+			}
+			if found++; rng.IntN(found) == 0 {
+				chosen = i
 			}
 		}
 	}

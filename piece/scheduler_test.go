@@ -710,6 +710,11 @@ func TestSequentialTrades(t *testing.T) {
 			}
 			return seed
 		}, tries, 0, 0},
+		{"it suggests one of those, and one that is too far ahead", 1, others, func(s *Scheduler, seed, _ *Peer) *Peer {
+			s.Suggest(seed, 17)
+			s.Suggest(seed, earlyAhead)
+			return seed
+		}, tries / earlyTurns, 17, 17},
 		{"of the leecher itself", 1, others, func(s *Scheduler, _, leecher *Peer) *Peer {
 			other := s.Join()
 			for i := range pieces / 2 {

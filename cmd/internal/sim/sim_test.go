@@ -224,23 +224,24 @@ func TestAMutePeerHoldsNobodyUp(t *testing.T) {
 
 func TestASlowPeerNeverHoldsTheLastPiece(t *testing.T) {
 	for seed := range uint64(3) {
-		s := small(1, seed)
+		s := FlashCrowd(1, seed)
 		s.Peers[1].Down = 16 * mib
 		for range 3 {
 			s.Peers = append(s.Peers, s.Peers[0])
 		}
 		without, with := with(t, s, func(s *Scenario) {
 			slow := s.Peers[0]
-			slow.Up = 8 * kib
+			slow.Up = 10 * kib
 			s.Peers = append(s.Peers, slow)
 		})
-		if with > without+without/5 {
+		t.Logf("seed %d: %v with a slow peer, %v without", seed, with, without)
+		if with > without+without/20 {
 			t.Errorf("seed %d: %v with a slow peer, %v without", seed, with, without)
 		}
 	}
 }
 
-// Those who want the pieces in order still have something to trade: strictly in order it would take eight times as long.
+// Those who want the pieces in order still have something to trade: strictly in order it would take seven times as long.
 func TestASequentialCrowdTrades(t *testing.T) {
 	var byRarity, inOrder time.Duration
 	for seed := range uint64(3) {
@@ -254,6 +255,28 @@ func TestASequentialCrowdTrades(t *testing.T) {
 	t.Logf("in order %.2f times as long", inOrder.Seconds()/byRarity.Seconds())
 	if inOrder > byRarity*115/100 {
 		t.Errorf("in all %v in order, %v by rarity, want at most 1.15 times as long", inOrder, byRarity)
+	}
+}
+
+// What is asked of several in endgame comes twice where a cancel is too late: so little that it does not count.
+func TestEndgameWastesLittle(t *testing.T) {
+	office := FlashCrowd(12, 1)
+	for n := range office.Peers {
+		office.Peers[n].Up, office.Peers[n].Down, office.Peers[n].Delay = 2*mib, 100*mib, 100*time.Microsecond
+	}
+	for _, tt := range []struct {
+		name string
+		s    Scenario
+	}{{"12 in a local network", office}, {"12 leechers", FlashCrowd(12, 2)}, {"30 leechers", FlashCrowd(30, 3)}} {
+		var received, wasted int64
+		for _, p := range play(t, tt.s).Peers {
+			received, wasted = received+p.Received, wasted+p.Wasted
+		}
+		share := 100 * float64(wasted) / float64(received)
+		t.Logf("%s: %.2f %% in vain", tt.name, share)
+		if share > 1 {
+			t.Errorf("%s: %.2f %% of the bytes came in vain, want 1 %% at most", tt.name, share)
+		}
 	}
 }
 
