@@ -39,10 +39,10 @@ type fastGrant struct {
 
 const (
 	// fastPieces is how many pieces a peer is allowed, and the number from which on it is no newcomer (BEP 6: "We
-	// currently set k to 10"); of a small torrent no more than one piece in fastShare, for who gets all that it
-	// wants in spite of a choke has no reason to give.
+	// currently set k to 10"); of a small torrent one in fastShare, or who never gives would live by it: with one in 16,
+	// free riders got 65 % of what others did in the simulator instead of 60 %, with one in 64 no more than without.
 	fastPieces = 10
-	fastShare  = 16
+	fastShare  = 64
 
 	// fastHolders is how many peers must have a piece before we allow it.
 	fastHolders = 2
@@ -55,6 +55,10 @@ const (
 	// if almost all are out.
 	firstHints   = 3
 	mostLookedAt = 1024
+
+	// maxReneged is how often a peer that has everything may lose a piece: of very large torrents the way there
+	// and back costs milliseconds, for messages of a few bytes.
+	maxReneged = 64
 
 	// fastWindow is how many blocks a peer that chokes us is asked for at once. It has others to serve.
 	fastWindow = 8
@@ -180,6 +184,10 @@ func (c *Core) lost(l *link, payload []byte) {
 		c.seeds--
 		if l.wasLeech {
 			c.copies-- // it is none any more
+		}
+		if l.reneged++; l.reneged > maxReneged {
+			c.drop(l, misdeed("has everything and then not, again and again"))
+			return
 		}
 	}
 	c.updateInterest(l)

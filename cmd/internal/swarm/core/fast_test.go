@@ -330,6 +330,23 @@ func TestACopyThatIsLostIsNone(t *testing.T) {
 	}
 }
 
+func TestAFloodOfLossesEnds(t *testing.T) {
+	r := fastSource(t, Config{})
+	for range 100_000 {
+		r.c.Handle(r.now, Event{Op: Message, Link: 1, Msg: wire.Message{ID: wire.Extended, ExtID: ourDontHave, Payload: []byte{0, 0, 0, 5}}})
+	}
+	if len(r.c.links) != 1 {
+		t.Fatal("dropped for saying the same again")
+	}
+	for range maxReneged {
+		r.say(1, wire.HaveAll)
+		r.dontHave(1, 5)
+	}
+	if len(r.c.links) > 0 {
+		t.Errorf("still connected after it had everything %d times", 1+maxReneged)
+	}
+}
+
 // What comes before the metadata counts after it.
 func TestEarlyHintsAreKept(t *testing.T) {
 	p := Peering{Rand: rand.New(rand.NewPCG(1, 2)), Ext: wire.ExtHandshake{M: wire.ExtIDs{DontHave: ourDontHave}}}

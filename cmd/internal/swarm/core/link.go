@@ -49,6 +49,7 @@ type link struct {
 	sched    *piece.Peer // what it has
 	gotHave  bool        // it has said what it has, so a bitfield would be late
 	wasLeech bool        // it lacked something when it said so first
+	reneged  int         // times that it had everything and then did not
 
 	// Picking: what we ask of it.
 	choked    bool // it chokes us
