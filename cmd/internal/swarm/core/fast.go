@@ -18,7 +18,8 @@ import (
 //
 // Suggestions are "for 'super-seeding' without throughput reduction" (BEP 6): a seed suggests what nobody has yet,
 // to everybody something else. Of pieces that are equally rare two peers often choose the same one; in the
-// simulator twelve leechers take 82 s and 1.22 copies of a seed without suggestions, 74 s and 1.10 with.
+// simulator twelve leechers take 82 s and 1.22 copies of a seed without suggestions, 74 s and 1.10 with; a hundred take
+// 88 s and 82 s.
 //
 // What a peer allows us is the scheduler's to know, as are its suggestions.
 type fastState struct {
