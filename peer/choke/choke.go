@@ -24,6 +24,9 @@ const (
 type Candidate struct {
 	ID         uint64        // unique among the candidates; 0 is nobody's
 	Rate       float64       // bytes a second: what it gives us; in SeedRound what we give it
+	Balance    float64       // bytes that it gave us less those we gave it
+	Owes       bool          // it has had of us what it may have in advance, and could give us something but does not
+	Masked     bool          // to it we are a super-seed
 	Interested bool          // in us
 	Snubbed    bool          // owes us blocks for long: worth an optimistic slot only
 	New        bool          // connected lately, so with little to trade
@@ -95,6 +98,7 @@ func before(a, b bool) int {
 
 // pick returns the optimistic unchoke among those who have earned no slot; 0 if there are none.
 func pick(rest []Candidate, current uint64, rotate bool, rng *rand.Rand) uint64 {
+	rest = leastOwing(rest)
 	isCurrent := func(c Candidate) bool { return c.ID == current }
 	if slices.ContainsFunc(rest, isCurrent) {
 		if !rotate || len(rest) == 1 {
@@ -116,6 +120,16 @@ func pick(rest []Candidate, current uint64, rotate bool, rng *rand.Rand) uint64 
 		}
 	}
 	panic("unreachable: a ticket is somebody's")
+}
+
+// leastOwing returns those who owe us nothing or, if all do, the one that owes least.
+func leastOwing(rest []Candidate) []Candidate {
+	if honest := slices.DeleteFunc(slices.Clone(rest), func(c Candidate) bool { return c.Owes }); len(honest) > 0 || len(rest) == 0 {
+		return honest
+	}
+	return []Candidate{slices.MaxFunc(rest, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(a.Balance, b.Balance), cmp.Compare(b.ID, a.ID))
+	})}
 }
 
 func weight(c Candidate) int {
@@ -172,4 +186,19 @@ func turn(c Candidate) int {
 		return 1
 	}
 	return 2
+}
+
+// SuperSeedRound decides for a super-seed (BEP 16). Whoever is interested in the few pieces that it is shown may have them. A
+// peer that sees all we have, from before, is served only while fewer than two others are.
+func SuperSeedRound(cs []Candidate) Decision {
+	var d Decision
+	for _, masked := range [...]bool{true, false} {
+		for _, c := range cs {
+			if c.Interested && c.Masked == masked && (masked || len(d.Unchoke) < 2) {
+				d.Unchoke = append(d.Unchoke, c.ID)
+			}
+		}
+	}
+	slices.Sort(d.Unchoke)
+	return d
 }

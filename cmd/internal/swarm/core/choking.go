@@ -9,14 +9,33 @@ import (
 )
 
 // chokeState decides whom we serve: a round of package choke every ten seconds, and at once when
-// a place is free and somebody wants it.
+// a place is free and somebody wants it. A place is taken by a peer that asks for something; whoever was unchoked and has
+// nothing to ask for at present takes none. How many there are follows what we can upload.
 type chokeState struct {
 	next, last time.Time // of the next round, of the last one
 	fill       bool      // a place may be free: give it away at the end of this event
+	spent      bool      // the optimistic unchoke has had its advance: let it move on at the end of this event
+	idleAt     time.Time // no other peer is unchoked before because the line is idle
 	rotateAt   time.Time // when the optimistic unchoke moves on
 	optimistic uint64
 	candidates []choke.Candidate // reused
 }
+
+const (
+	// takesFor is how long a peer that was unchoked, or has asked for something, takes a place without asking for more.
+	takesFor = 500 * time.Millisecond
+
+	// While the line is idle somebody else is unchoked every idleEvery, the time that the last one may need to ask for
+	// something, up to mostUnchoked peers for each place.
+	idleEvery    = 150 * time.Millisecond
+	mostUnchoked = 3
+
+	// bytesPerSlot is how much uploading is worth another place, in bytes/s. Few places make quick pieces.
+	bytesPerSlot = 1 << 20
+
+	// forgiven is what remains of a balance after a round.
+	forgiven = 0.95
+)
 
 // newFor is how long a peer counts as a newcomer, who has had no chance to earn anything yet.
 const newFor = time.Minute
@@ -34,16 +53,41 @@ func (c *Core) interested(l *link, is bool) {
 	l.interested = is
 	s := &c.choking
 	switch {
+	case c.super.on:
+		s.next = c.now
 	case is == l.amChoking:
 		s.fill = true // it wants a place, or has just given one up
-	case is && c.unchokedCount() > c.cfg.Slots:
+	case is && c.takers() > c.slots():
 		// BEP 3: peers who give more but are not interested "get unchoked and if they become
 		// interested the worst uploader gets choked". Not at every whim of theirs, though.
 		s.next = earlier(s.next, s.last.Add(time.Second))
 	}
 }
 
-// unchokedCount returns how many places are taken.
+// slots is how many places there are.
+func (c *Core) slots() int {
+	if c.cfg.Slots < 0 {
+		return 0
+	}
+	return c.cfg.Slots + int(c.uploadCapacity()/bytesPerSlot)
+}
+
+// takers returns how many places are taken.
+func (c *Core) takers() (n int) {
+	for _, l := range c.links {
+		if !l.amChoking && l.interested && c.takes(l) {
+			n++
+		}
+	}
+	return n
+}
+
+// takes reports whether an unchoked peer makes use of its place.
+func (c *Core) takes(l *link) bool {
+	return len(l.queue) > 0 || l.upload.inFlight > 0 || c.now.Sub(l.asksAt) < takesFor || c.now.Sub(l.chokedSince) < takesFor
+}
+
+// unchokedCount returns how many peers may ask for what they want.
 func (c *Core) unchokedCount() (n int) {
 	for _, l := range c.links {
 		if !l.amChoking && l.interested {
@@ -53,16 +97,49 @@ func (c *Core) unchokedCount() (n int) {
 	return n
 }
 
+// lineIdle reports whether those who are unchoked ask for nothing, and it is time to unchoke somebody else.
+func (c *Core) lineIdle() bool {
+	return c.serving.reading == 0 && !c.super.on && !c.now.Before(c.choking.idleAt) && !slices.ContainsFunc(c.links, asks)
+}
+
+func asks(l *link) bool { return len(l.queue) > 0 }
+
+// overdraws lets the optimistic unchoke move on if it is l's and l has had its advance.
+func (c *Core) overdraws(l *link) {
+	if c.choking.optimistic == uint64(l.id) && c.owes(l) {
+		c.choking.spent = true
+	}
+}
+
 // rechokeIfDue runs a round when its time has come, or else fills the places that have become free.
 func (c *Core) rechokeIfDue() {
 	s := &c.choking
 	switch {
 	case !c.now.Before(s.next):
 		c.rechoke()
-	case s.fill:
+	case s.spent:
+		c.moveOptimistic()
+	case s.fill || c.lineIdle():
 		c.fillPlaces()
 	}
-	s.fill = false
+	s.fill, s.spent = false, false
+}
+
+// moveOptimistic chokes the optimistic unchoke and finds another, if anybody owes us less.
+func (c *Core) moveOptimistic() {
+	old := c.choking.optimistic
+	d := c.decide(c.slots(), false)
+	if d.Optimistic == old {
+		return
+	}
+	for _, l := range c.links {
+		switch uint64(l.id) {
+		case old:
+			c.setChoke(l, true)
+		case d.Optimistic:
+			c.setChoke(l, false)
+		}
+	}
 }
 
 // rechoke runs a round and says what has changed.
@@ -73,7 +150,14 @@ func (c *Core) rechoke() {
 	if rotate {
 		s.rotateAt = c.now.Add(choke.RotateEvery)
 	}
-	d := c.decide(rotate)
+	for _, l := range c.links {
+		l.balance *= forgiven
+	}
+	slots := c.slots()
+	if c.lineIdle() { // whoever has an extra place keeps it
+		slots = max(slots, c.unchokedCount())
+	}
+	d := c.decide(slots, rotate)
 	for _, l := range c.links {
 		_, unchoke := slices.BinarySearch(d.Unchoke, uint64(l.id))
 		c.setChoke(l, !unchoke)
@@ -83,13 +167,23 @@ func (c *Core) rechoke() {
 // fillPlaces unchokes those whom a round would choose, as far as places are free. It chokes nobody:
 // who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3).
 func (c *Core) fillPlaces() {
-	free := c.cfg.Slots - c.unchokedCount()
+	slots, unchoked := c.slots(), c.unchokedCount()
+	free := slots - c.takers()
+	if free <= 0 && c.lineIdle() {
+		free = 1
+	}
+	if c.super.on {
+		free = len(c.links)
+	} else {
+		free = min(free, mostUnchoked*slots-unchoked)
+	}
 	if free <= 0 || !slices.ContainsFunc(c.links, waits) {
 		return
 	}
-	d := c.decide(false)
+	c.choking.idleAt = c.now.Add(idleEvery)
+	d := c.decide(unchoked+free, false)
 	for _, l := range c.links {
-		if free > 0 && waits(l) && slices.Contains(d.Unchoke, uint64(l.id)) {
+		if free > 0 && waits(l) && !c.owes(l) && slices.Contains(d.Unchoke, uint64(l.id)) {
 			c.setChoke(l, false)
 			free--
 		}
@@ -100,12 +194,15 @@ func (c *Core) fillPlaces() {
 func waits(l *link) bool { return l.interested && l.amChoking }
 
 // decide asks package choke who is to be unchoked.
-func (c *Core) decide(rotate bool) (d choke.Decision) {
+func (c *Core) decide(slots int, rotate bool) (d choke.Decision) {
 	cs := c.chokeCandidates()
-	if c.leaving.complete {
-		d = choke.SeedRound(cs, c.cfg.Slots)
-	} else {
-		d = choke.Round(cs, c.cfg.Slots, c.choking.optimistic, rotate, c.cfg.Rand)
+	switch {
+	case c.super.on:
+		d = choke.SuperSeedRound(cs)
+	case c.leaving.complete:
+		d = choke.SeedRound(cs, slots)
+	default:
+		d = choke.Round(cs, slots, c.choking.optimistic, rotate, c.cfg.Rand)
 	}
 	c.choking.optimistic = d.Optimistic
 	return d
@@ -114,13 +211,14 @@ func (c *Core) decide(rotate bool) (d choke.Decision) {
 func (c *Core) chokeCandidates() []choke.Candidate {
 	cs := c.choking.candidates[:0]
 	for _, l := range c.links {
-		r := l.down.Rate(c.now)
+		r := l.gave.Rate(c.now)
 		if c.leaving.complete {
 			r = l.up.Rate(c.now)
 		}
 		cs = append(cs, choke.Candidate{
-			ID: uint64(l.id), Rate: r, Interested: l.interested, Snubbed: l.snubbed,
+			ID: uint64(l.id), Rate: r, Interested: l.interested, Snubbed: l.snubbed, Owes: c.owes(l), Balance: l.balance,
 			New: c.now.Sub(l.joined) < newFor, Unchoked: !l.amChoking, Since: c.now.Sub(l.chokedSince),
+			Masked: l.showing != nil,
 		})
 	}
 	c.choking.candidates = cs

@@ -11,7 +11,7 @@
 // know of peers is the roster.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
-// send), fast (what in spite of a choke), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to
+// send), turns (to whom first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to
 // connect to), limits (how fast), pex (whom to tell of whom), blame (who
 // lied) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
@@ -34,8 +34,9 @@ type Config struct {
 	Have       piece.Bitfield  // verified at the start; the zero value means nothing
 	Wanted     *piece.Bitfield // pieces to fetch; nil means all
 	Sequential bool            // lowest piece first instead of rarest
+	SuperSeed  SuperSeeding    // whether to show each peer a piece at a time (BEP 16) when there is nothing more to fetch
 
-	Slots int // peers served at once; 0 means 8, negative none
+	Slots int // peers served at once on a slow line; 0 means 4, negative none
 
 	// Info is the info dictionary, which peers may ask for (BEP 9). It is not copied and must not change. Nil
 	// means that they may not.
@@ -59,7 +60,7 @@ type Seeding struct {
 func (s Seeding) wanted() bool { return s.Forever || s.Ratio > 0 || s.Time > 0 }
 
 const (
-	defaultSlots = 8
+	defaultSlots = 4
 
 	// tickEvery is how often time-outs and rates are looked at while anybody is connected.
 	tickEvery = time.Second
@@ -79,6 +80,8 @@ type Core struct {
 	fast    fastState
 	telling tellState
 	choking chokeState
+	turns   turnState
+	super   superState
 	blame   blameState
 	leaving leaveState
 
@@ -162,10 +165,12 @@ func (c *Core) due() {
 		c.nextTick = c.now.Add(tickEvery)
 		c.checkTimeouts()
 		c.pick.updateRates(c)
+		c.expireShown()
 		c.limits.measure(c.now, c.up.Rate(c.now))
 		c.grantFast()
 		c.gossip()
 	}
+	c.show()
 	c.serveMetadata()
 	c.pumpIfFreed()
 	c.rechokeIfDue()
@@ -184,6 +189,7 @@ func (c *Core) Next() time.Time {
 	if len(c.links) > 0 {
 		next = earlier(next, c.nextTick)
 		next = earlier(next, c.choking.next)
+		next = earlier(next, c.nextServe())
 		next = earlier(next, c.limits.next(c))
 	}
 	return earlier(next, c.dialing.next)
@@ -213,12 +219,15 @@ func (c *Core) forget(l *link, err error) {
 	}
 	c.pick.leave(l)
 	c.serving.leave(l)
+	if c.turns.of == l {
+		c.turns.of = nil
+	}
+	c.shownLeft(l)
 	c.telling.leave(l)
 	c.roster.left(&l.contact, err)
 	if !l.amChoking {
 		c.choking.fill = true // its place is free
 	}
-	c.serveOthers() // and so is its credit
 }
 
 // Snapshot tells the state of the swarm.

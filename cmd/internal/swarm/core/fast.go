@@ -73,7 +73,7 @@ func (c *Core) grantFast() {
 			newcomers++
 		}
 	}
-	if newcomers*2 > len(c.links) {
+	if newcomers*2 > len(c.links) || c.super.on {
 		return
 	}
 	for _, l := range c.links {
@@ -117,7 +117,7 @@ func (c *Core) servesChoked(l *link, b piece.Block) bool {
 
 // suggest tells a peer that we, a seed, serve of n pieces that it alone should ask for.
 func (c *Core) suggest(l *link, n int) {
-	if !c.leaving.complete || !l.remote.Fast {
+	if !c.leaving.complete || !l.remote.Fast || c.super.on {
 		return
 	}
 	pieces := c.cfg.Layout.Pieces()

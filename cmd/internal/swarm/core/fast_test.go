@@ -150,8 +150,8 @@ func TestAChokeKeepsWhatIsAllowed(t *testing.T) {
 	for _, e := range r.c.out {
 		r.got = append(r.got, word(e))
 	}
-	r.want("one is refused", "1:choke, 1:reject request")
-	r.handle(Event{Op: Sent, Link: 1, N: 4 * piece.BlockSize})
+	r.want("all others are refused", "1:choke, 3x 1:reject request")
+	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
 	r.want("the other is served", "1:read")
 	for i := range uint32(fastPieces) {
 		r.msg(1, wire.Message{ID: wire.Have, Index: i})

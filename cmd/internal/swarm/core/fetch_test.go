@@ -573,8 +573,8 @@ func TestProceed(t *testing.T) {
 	}{
 		{"nothing", nil, "1:extended"},
 		{"a bitfield", []wire.Message{{ID: wire.Bitfield, Payload: all.Bytes()}}, "1:extended, 1:interested"},
-		{"have all, unchoked", []wire.Message{{ID: wire.HaveAll}, {ID: wire.Unchoke}}, "1:extended, 1:interested, 32x 1:request"},
-		{"have all late", []wire.Message{{ID: wire.HaveNone}, {ID: wire.Unchoke}, {ID: wire.HaveAll}}, "1:extended, 1:interested, 32x 1:request"},
+		{"have all, unchoked", []wire.Message{{ID: wire.HaveAll}, {ID: wire.Unchoke}}, "1:extended, 1:interested, 16x 1:request"},
+		{"have all late", []wire.Message{{ID: wire.HaveNone}, {ID: wire.Unchoke}, {ID: wire.HaveAll}}, "1:extended, 1:interested, 16x 1:request"},
 		{"a have", []wire.Message{{ID: wire.HaveNone}, {ID: wire.Have, Index: 3}, {ID: wire.Unchoke}}, "1:extended, 1:interested, 4x 1:request"},
 		{"unchoked and choked", []wire.Message{{ID: wire.HaveAll}, {ID: wire.Unchoke}, {ID: wire.Choke}}, "1:extended, 1:interested"},
 		{"a bitfield of another torrent", []wire.Message{{ID: wire.Bitfield, Payload: []byte{1}}, {ID: wire.Unchoke}},

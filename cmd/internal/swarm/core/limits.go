@@ -110,22 +110,6 @@ func (c *Core) askInTurn() {
 	}
 }
 
-// serveInTurn hands requests to the disk, one of each peer and in turn, as long as the limit lets any pass.
-func (c *Core) serveInTurn() {
-	if c.limits.up.Rate() == 0 {
-		return // nobody waits
-	}
-	for idle := 0; idle < len(c.links) && c.limits.up.Open(c.now); idle++ {
-		c.serving.turn++
-		l := c.links[c.serving.turn%len(c.links)]
-		if len(l.queue) > 0 && c.mayRead(l, l.queue[0], l.writerWindow(c.now)) {
-			c.read(l, l.queue[0])
-			l.queue = slices.Delete(l.queue, 0, 1)
-			idle = -1
-		}
-	}
-}
-
 // next returns when a block that waits for a limit may pass, zero if none does.
 func (l *limits) next(c *Core) (next time.Time) {
 	if !l.any {

@@ -68,15 +68,27 @@ type link struct {
 	amChoking   bool
 	chokedSince time.Time     // when amChoking last changed
 	queue       []piece.Block // asked for and not yet read, oldest first
-	inFlight    int           // bytes being read or in the writer's hands
+	asksAt      time.Time     // when it last asked for something that is not refused
+	upload      upload        // what it is being sent
+	showing     *showing      // what it sees of us; nil means all
 	refused     int           // requests rejected since the last block sent or unchoke
 	fast        fastGrant     // pieces that it gets in spite of a choke
 	telling     telling       // metadata that it asks for
 	up          rate.Meter
+
+	// Trading: what it gave us for what it got.
+	gave    rate.Meter // by the tit-for-tat's window
+	balance float64    // bytes that it gave us, less those it got; this fades
 }
 
-// rateWindow is the time over which rates are measured.
-const rateWindow = 4 * time.Second
+const (
+	// rateWindow is the time over which rates are measured.
+	rateWindow = 4 * time.Second
+
+	// tradeWindow is the time over which it is measured what a peer gives us: two rounds of choking, so that somebody whom
+	// we have just choked is not taken for a free rider.
+	tradeWindow = 20 * time.Second
+)
 
 // joined admits a connection that has shaken hands, or drops it.
 func (c *Core) joined(id LinkID, remote Remote) {
@@ -104,7 +116,7 @@ func (c *Core) newLink(who contact) *link {
 		contact: who,
 		choked:  true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
 		asked: askQueue{answers: who.remote.Fast, reserved: &c.limits.down}, telling: newTelling(),
-		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow),
+		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow), gave: rate.NewMeter(tradeWindow),
 	}
 }
 
@@ -113,6 +125,8 @@ func (c *Core) newLink(who contact) *link {
 func (c *Core) greet(l *link) {
 	have := c.pick.sched.HavePieces()
 	switch {
+	case c.superSeeds():
+		c.mask(l)
 	case l.remote.Fast && have.Full():
 		c.send(&l.contact, wire.Message{ID: wire.HaveAll})
 	case l.remote.Fast && have.Empty():
@@ -231,6 +245,7 @@ func (c *Core) have(l *link, m wire.Message) {
 		return
 	}
 	c.pick.sched.Have(l.sched, int(m.Index))
+	c.shownPassed(l, int(m.Index))
 	c.hasMore(l)
 }
 

@@ -191,6 +191,8 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	c.received += int64(n)
 	c.down.Add(c.now, n)
 	l.down.Add(c.now, n)
+	l.gave.Add(c.now, n)
+	l.balance += float64(n)
 	live, asked := l.asked.take(b)
 	if !asked {
 		c.waste(n)

@@ -19,7 +19,7 @@ func TestASeedIsAskedForAWindow(t *testing.T) {
 	r.msg(1, wire.Message{ID: wire.Bitfield, Payload: all.Bytes()})
 	r.want("it has what we lack", "1:interested")
 	r.say(1, wire.Unchoke)
-	r.want("the first window", "32x 1:request")
+	r.want("the first window", "16x 1:request")
 }
 
 func TestBlocksAreWrittenAndReplaced(t *testing.T) {
@@ -39,11 +39,11 @@ func TestBlocksAreWrittenAndReplaced(t *testing.T) {
 			requests++
 		}
 	}
-	if writes != 32 {
-		t.Errorf("%d blocks written, want 32", writes)
+	if writes != 16 {
+		t.Errorf("%d blocks written, want 16", writes)
 	}
-	if requests < 48 || requests > 64 {
-		t.Errorf("%d requests in the second round, want about twice the 32 of the first", requests)
+	if requests < 24 || requests > 32 {
+		t.Errorf("%d requests in the second round, want about twice the 16 of the first", requests)
 	}
 }
 

@@ -2,7 +2,6 @@ package core
 
 import (
 	"slices"
-	"time"
 
 	"bittern/peer/wire"
 	"bittern/piece"
@@ -13,7 +12,6 @@ import (
 // nothing is read from the disk before the socket can take it.
 type serveState struct {
 	reading int // bytes of all links being read or in writers' hands
-	turn    int // whose turn it is, so that no link always comes first
 }
 
 const (
@@ -25,13 +23,8 @@ const (
 	// for more than we queue, or takes all back, and rejects that it does not read would wait in our memory.
 	maxRefused = 4 * maxQueue
 
-	// So many bytes of one peer are read or queued in its writer at once: what it takes in
-	// windowTime, within bounds: one block being sent and the next at hand, at least. Less would leave a fast
-	// link idle, more would be out of reach of a cancel and a choke, and make everything we say wait behind it.
-	leastLinkWindow, mostLinkWindow = 32 << 10, 512 << 10
-	windowTime                      = 300 * time.Millisecond
-
-	// readCredit is the same for all peers together; it bounds the upload buffers.
+	// readCredit is how many bytes of all peers together may be read or in their writers' hands; it bounds the upload
+	// buffers.
 	readCredit = 8 << 20
 )
 
@@ -44,8 +37,8 @@ const ReadCredit = readCredit
 
 // leave gives up what a link's writer held; its buffers are released by the shell.
 func (s *serveState) leave(l *link) {
-	s.reading -= l.inFlight
-	l.inFlight, l.queue = 0, nil
+	s.reading -= l.upload.inFlight
+	l.upload.inFlight, l.queue = 0, nil
 }
 
 // request takes a request for a block of ours.
@@ -56,7 +49,7 @@ func (c *Core) request(l *link, m wire.Message) {
 		return
 	}
 	if l.amChoking && !c.servesChoked(l, b) || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) ||
-		slices.Contains(l.queue, b) { // twice the same is of no use to anybody
+		!l.sees(int(b.Piece)) || slices.Contains(l.queue, b) { // twice the same is of no use to anybody
 		c.refuseRequest(l, b)
 		return
 	}
@@ -66,8 +59,11 @@ func (c *Core) request(l *link, m wire.Message) {
 	case b.Begin == 0:
 		c.suggest(l, 1) // for when it has asked for all of this one
 	}
+	if len(l.queue) == 0 {
+		c.turns.begins(l)
+	}
 	l.queue = append(l.queue, b)
-	c.serve(l)
+	l.asksAt = c.now
 }
 
 // reject tells a peer that a request will not be served, if it understands that (BEP 6).
@@ -98,42 +94,6 @@ func (c *Core) cancel(l *link, m wire.Message) {
 	}
 }
 
-// serve hands as many of a link's requests to the disk as its window and the credit allow. Where there is a limit,
-// its turn comes at the end of this event or later.
-func (c *Core) serve(l *link) {
-	if c.limits.up.Rate() > 0 {
-		return
-	}
-	if len(l.queue) == 0 {
-		return
-	}
-	n, window := 0, l.writerWindow(c.now)
-	for n < len(l.queue) && c.mayRead(l, l.queue[n], window) {
-		c.read(l, l.queue[n])
-		n++
-	}
-	l.queue = slices.Delete(l.queue, 0, n)
-}
-
-// mayRead reports whether a link's window and the credit have room for a block.
-func (c *Core) mayRead(l *link, b piece.Block, window int) bool {
-	size := int(b.Length)
-	return (l.inFlight == 0 || l.inFlight+size <= window) && c.serving.reading+size <= readCredit
-}
-
-// writerWindow is how many bytes of the link's blocks to have read or in its writer's hands.
-func (l *link) writerWindow(now time.Time) int {
-	return min(max(leastLinkWindow, int(l.up.Rate(now)*windowTime.Seconds())), mostLinkWindow)
-}
-
-// read has a block read and sent.
-func (c *Core) read(l *link, b piece.Block) {
-	l.inFlight += int(b.Length)
-	c.serving.reading += int(b.Length)
-	c.limits.up.Charge(c.now, onWire(b))
-	c.emit(Effect{Op: ReadBlock, Link: l.id, Block: b})
-}
-
 // sent takes back credit for n bytes that went to the kernel. Reports of links that are gone come
 // late: their credit came back when they left.
 func (c *Core) sent(l *link, n int) {
@@ -144,24 +104,11 @@ func (c *Core) sent(l *link, n int) {
 	}
 	l.up.Add(c.now, n)
 	l.useful, l.refused = l.useful || n > 0, 0
-	n = min(n, l.inFlight) // whatever the shell says, nobody gets credit that was not given
-	l.inFlight -= n
+	n = min(n, l.upload.inFlight) // whatever the shell says, nobody gets credit that was not given
 	c.serving.reading -= n
-	c.serve(l)
-	c.serveOthers()
-}
-
-// serveOthers gives free credit to the links that wait for it, in turn.
-func (c *Core) serveOthers() {
-	for range c.links {
-		if c.serving.reading+piece.BlockSize > readCredit {
-			return
-		}
-		c.serving.turn++
-		if l := c.links[c.serving.turn%len(c.links)]; len(l.queue) > 0 {
-			c.serve(l)
-		}
-	}
+	l.upload.took(c.now, n)
+	l.balance -= float64(n)
+	c.overdraws(l)
 }
 
 // dismiss empties the queue of a peer we have just choked (BEP 3; BEP 6 wants each one rejected but those that it is

@@ -391,13 +391,13 @@ func (s *storm) audit() {
 	}
 	reading, seeds := 0, 0
 	for _, l := range c.links {
-		if l.inFlight < 0 || len(l.queue) > maxQueue || len(l.asked.late) > maxLate || l.asked.lost() < 0 {
-			s.t.Fatalf("link %d: %d bytes in flight, %d asked of us, %d late", l.id, l.inFlight, len(l.queue), len(l.asked.late))
+		if l.upload.inFlight < 0 || len(l.queue) > maxQueue || len(l.asked.late) > maxLate || l.asked.lost() < 0 {
+			s.t.Fatalf("link %d: %d bytes in flight, %d asked of us, %d late", l.id, l.upload.inFlight, len(l.queue), len(l.asked.late))
 		}
 		if len(l.pex.told) > c.peering.MaxPeers {
 			s.t.Fatalf("link %d was told of %d peers", l.id, len(l.pex.told))
 		}
-		reading += l.inFlight
+		reading += l.upload.inFlight
 		if l.seed {
 			seeds++
 		}

@@ -31,7 +31,7 @@ type window struct {
 }
 
 const (
-	firstWindow = 32
+	firstWindow = 16
 	leastWindow = 4
 	mostWindow  = 1500
 	horizon     = time.Second

@@ -1,0 +1,203 @@
+package core
+
+import (
+	"time"
+
+	"bittern/piece"
+)
+
+// turnState decides in which order the requests of all peers are served. They come in turns of a piece: a piece that
+// is sent to one peer after the other is there, and passed on, long before the last of as many that are sent side by side.
+//
+// While we download, a turn goes to the peer that we owe most, as a tit-for-tat of bytes. Peers that have given
+// nothing lately get what is left over, or a small share of what the others get if nothing is; and of those that owe us
+// more than an advance, only that share. Among them, and among all once we are complete, everybody gets as many bytes.
+//
+// So much is in the hands of the writers that the line stays busy, and no more: what waits there is out of
+// reach of a choke and a cancel, and everything we say waits behind it.
+type turnState struct {
+	of     *link // whose turn it is
+	length int   // of a turn, in bytes
+	left   int   // bytes of this one
+	gift   bool  // it goes to a peer that has given nothing lately
+	gifts  int   // bytes that such peers may have now, whoever else waits
+	share  int64 // of the peer that was last chosen for its share
+}
+
+const (
+	// allTurns is how long the turns of all who wait take together, at most: the longest that any of them waits.
+	allTurns = 4 * time.Second
+
+	// giftShare is the share of those who have given nothing, in percent of what the others get. With it newcomers
+	// find something to trade, and free riders not much.
+	giftShare = 3
+
+	// advance is what a peer gets of us before it must give something back, if it has what we want.
+	advance = 256 << 10
+
+	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
+	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
+	// stuck: the line is not kept for it.
+	lineTime                = 100 * time.Millisecond
+	leastLine               = 64 << 10
+	leastWriter, mostWriter = 32 << 10, 512 << 10
+	stuckAfter              = 250 * time.Millisecond
+)
+
+// An upload is what one peer gets of us: its part in the turns.
+type upload struct {
+	inFlight int       // bytes being read or in the writer's hands
+	moved    time.Time // when it last took some of these, or got the first
+	speed    float64   // bytes/s at which it takes them
+	share    int64     // bytes it has had, counted from what the others had when it last began to ask for something
+}
+
+// window is how many bytes to have read or in the writer's hands.
+func (u *upload) window() int {
+	return int(min(max(leastWriter, u.speed*2*lineTime.Seconds()), mostWriter))
+}
+
+// took notes that n of the bytes in flight have gone out.
+func (u *upload) took(now time.Time, n int) {
+	if d := now.Sub(u.moved).Seconds(); d > 0 {
+		u.speed += (float64(n)/d - u.speed) / 4
+	}
+	u.inFlight -= n
+	u.moved = now
+}
+
+// room reports whether a block of so many bytes may be handed out.
+func (u *upload) room(size int) bool { return u.inFlight == 0 || u.inFlight+size <= u.window() }
+
+// serveInTurn hands requests to the disk, and so to the writers, as long as the line and the limit take more.
+func (c *Core) serveInTurn() {
+	t := &c.turns
+	for c.limits.up.Open(c.now) && c.lineHasRoom() {
+		if l := t.of; l == nil || t.left <= 0 || !c.canServe(l) {
+			if t.of = c.nextTurn(); t.of == nil {
+				return
+			}
+			t.left = t.length
+		}
+		c.serve(t.of)
+	}
+}
+
+// lineHasRoom reports whether more should be in the writers' hands.
+func (c *Core) lineHasRoom() bool {
+	reading := c.serving.reading
+	if reading+piece.BlockSize > readCredit {
+		return false
+	}
+	line := max(leastLine, int(max(c.uploadCapacity(), c.up.Rate(c.now))*lineTime.Seconds()))
+	if reading < line {
+		return true
+	}
+	for _, l := range c.links {
+		if l.upload.stuck(c.now) {
+			reading -= l.upload.inFlight
+		}
+	}
+	return reading < line
+}
+
+func (u *upload) stuck(now time.Time) bool { return u.inFlight > 0 && now.Sub(u.moved) >= stuckAfter }
+
+// canServe reports whether a link asks for something, and takes it.
+func (c *Core) canServe(l *link) bool {
+	return len(l.queue) > 0 && l.upload.room(int(l.queue[0].Length))
+}
+
+// turnLength is how many bytes each of so many waiting peers has in its turn.
+func (c *Core) turnLength(waiting int) int {
+	n := c.cfg.Layout.PieceLength()
+	if capacity := c.uploadCapacity(); capacity > 0 {
+		n = min(n, int64(capacity*allTurns.Seconds())/int64(waiting))
+	}
+	return int(max(n, piece.BlockSize))
+}
+
+// begins notes that a peer who waited for nothing begins to wait. What it has left unused is lost, but for a turn; so much
+// it has at once, for it may be somebody who asks for a few blocks at a time.
+func (t *turnState) begins(l *link) {
+	l.upload.share = max(l.upload.share, t.share-int64(t.length))
+	if t.gift && t.of != nil && l.upload.share < t.of.upload.share {
+		t.left = 0
+	}
+}
+
+// nextTurn returns the link whose turn is next, or nil if none can be served.
+func (c *Core) nextTurn() *link {
+	t := &c.turns
+	var trader, other *link
+	waiting := 0
+	for _, l := range c.links {
+		if len(l.queue) > 0 {
+			waiting++
+		}
+		switch {
+		case !c.canServe(l):
+		case c.trades(l):
+			if trader == nil || l.balance > trader.balance {
+				trader = l
+			}
+		case c.owes(l) && t.gifts < t.length:
+		case other == nil || l.upload.share < other.upload.share:
+			other = l
+		}
+	}
+	t.gift = other != nil && (trader == nil || t.gifts >= t.length)
+	t.length = c.turnLength(max(1, waiting))
+	if !t.gift {
+		return trader
+	}
+	t.share = max(t.share, other.upload.share)
+	return other
+}
+
+// trades reports whether a peer gives us something for what it gets. Nobody does once we are complete.
+func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(c.now) > 0 }
+
+// owes reports whether a peer that could give us something has had its advance, and gives nothing.
+func (c *Core) owes(l *link) bool {
+	return !c.leaving.complete && l.balance < -advance && l.amInterested && l.choked
+}
+
+// serve has the next block read that a link asks for.
+func (c *Core) serve(l *link) {
+	t, b := &c.turns, l.queue[0]
+	l.queue = l.queue[:copy(l.queue, l.queue[1:])]
+	size := int(b.Length)
+	t.left -= size
+	l.upload.share += int64(size)
+	if t.gift {
+		t.gifts = max(0, t.gifts-size)
+	} else {
+		t.gifts = min(t.gifts+size*giftShare/100, t.length)
+	}
+	if l.upload.inFlight == 0 {
+		l.upload.moved = c.now
+	}
+	l.upload.inFlight += size
+	c.serving.reading += size
+	c.limits.up.Charge(c.now, onWire(b))
+	c.emit(Effect{Op: ReadBlock, Link: l.id, Block: b})
+	c.shownServed(l, b)
+}
+
+// nextServe returns when to look again whether the line has room: when somebody who holds it is stuck.
+func (c *Core) nextServe() (next time.Time) {
+	waiting := false
+	for _, l := range c.links {
+		waiting = waiting || len(l.queue) > 0
+		if l.upload.inFlight > 0 {
+			if at := l.upload.moved.Add(stuckAfter); at.After(c.now) {
+				next = earlier(next, at)
+			}
+		}
+	}
+	if !waiting {
+		return time.Time{}
+	}
+	return next
+}
