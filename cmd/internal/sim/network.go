@@ -30,8 +30,8 @@ type conn struct {
 	closed bool
 }
 
-// An end is one side of a connection, with the messages that go from it to the other side. They wait,
-// are on the way and arrive in order, so they stay in one queue until they have arrived.
+// An end is one side of a connection, with the socket that holds what goes to the other side: packets
+// leave, travel and arrive in order.
 type end struct {
 	conn  *conn
 	node  *node
@@ -41,26 +41,48 @@ type end struct {
 	limit int           // bytes that may be on the way
 	live  bool          // the node's core has been told of it, and not been told or said that it is over
 
-	queue  []item
-	first  int // items before it have arrived
-	unsent int // index of the first item that is not being sent yet
-	onWay  int // bytes being sent or sent, and not arrived
-	listed bool
+	queue fifo[*packet] // not being sent yet
+	onWay int           // bytes being sent or sent, and not arrived
+	held  int           // turns of the uplink given up because so many bytes were on the way
+
+	wants            bool // the node wants something of the other
+	together, wanted int  // samples in which both were leechers; of them, those in which it did
 }
 
-// An item is one message on its way.
-type item struct {
-	msg   wire.Message
-	bytes int
-	lie   uint64 // not 0: the block is corrupt, and this names the corruption
+// A stage is how far a packet has come.
+type stage uint8
+
+const (
+	leaving   stage = iota // through the uplink of the sender
+	traveling              // for the delay of the connection
+	arriving               // through the downlink of the receiver
+)
+
+// A packet is what goes through a line in one go: a block in as many segments as it takes, or other
+// messages in one. What is sent while it waits, as the last of its connection, rides in the room that is left in
+// its last segment, as TCP fills segments.
+type packet struct {
+	from     *end
+	stage    stage
+	bytes    int
+	messages []wire.Message
+	block    piece.Block // of length 0 if there is none
+	lie      uint64      // not 0: the block is corrupt, and this names the corruption
 }
 
-// A line is what connects a node to the network. Its uplink serves the connections in turn, a packet
-// or a block at a time; its downlink takes what comes in the order of arrival.
+// segments returns how many headers the packet costs.
+func (p *packet) segments() int { return (p.bytes + segment - 1) / segment }
+
+// cost returns what the packet takes of a line, in bytes.
+func (p *packet) cost() int { return p.bytes + p.segments()*header }
+
+// A line is what connects a node to the network. Its uplink is one queue for all connections, its downlink
+// takes what comes in the order of arrival.
 type line struct {
 	up, down  float64 // ns a byte
 	sending   bool
-	ready     []*end // have something to send and are allowed to
+	queue     fifo[*end] // whose turn it is, once for every packet in a socket that was not held back
+	busy      time.Duration
 	downUntil time.Duration
 }
 
@@ -87,13 +109,20 @@ func (w *world) dial(from *node, addr netip.AddrPort) {
 			w.after(d, fail)
 			return
 		}
-		c := &conn{}
-		a, b := &c.ends[0], &c.ends[1]
-		*a = end{conn: c, node: from, other: b, delay: d, limit: limit(from, to)}
-		*b = end{conn: c, node: to, other: a, delay: d, limit: limit(to, from)}
+		a := w.connect(from, to)
 		w.after(d, func() { a.join(addr, true) })
-		b.join(netip.AddrPortFrom(from.addr.Addr(), 50000), false)
+		a.other.join(netip.AddrPortFrom(from.addr.Addr(), 50000), false)
 	})
+}
+
+// connect returns the end at from of a new connection.
+func (w *world) connect(from, to *node) *end {
+	d := from.peer.Delay + to.peer.Delay
+	c := &conn{}
+	a, b := &c.ends[0], &c.ends[1]
+	*a = end{conn: c, node: from, other: b, delay: d, limit: limit(from, to)}
+	*b = end{conn: c, node: to, other: a, delay: d, limit: limit(to, from)}
+	return a
 }
 
 // limit returns how many bytes may be on the way between two nodes.
@@ -110,10 +139,9 @@ func (e *end) join(addr netip.AddrPort, outgoing bool) {
 		e.close()
 		return
 	}
-	n.lastID++
-	e.id, e.live = n.lastID, true
-	n.ends[e.id] = e
-	n.order = append(n.order, e)
+	e.id, e.live = core.LinkID(len(n.ends)), true
+	n.ends = append(n.ends, e)
+	e.open().bytes = wire.HandshakeLen // it was on its way before, but takes its room all the same
 	n.handle(core.Event{Op: core.Joined, Link: e.id, Remote: &core.Remote{
 		ID: e.other.node.id, Addr: addr, Outgoing: outgoing, Fast: true, Ext: true,
 	}})
@@ -122,128 +150,162 @@ func (e *end) join(addr netip.AddrPort, outgoing bool) {
 	}
 }
 
-// send queues a message.
-func (e *end) send(m wire.Message, lie uint64) {
+// send puts a message into the socket.
+func (e *end) send(m wire.Message) {
 	if e.conn.closed {
 		return
 	}
-	e.queue = append(e.queue, item{msg: m, bytes: e.node.w.sizeOf(m), lie: lie})
-	e.list()
+	size := e.node.w.sizeOf(m)
+	p := e.queue.last()
+	if p == nil || p.bytes+size > p.segments()*segment {
+		p = e.open()
+	}
+	p.bytes += size
+	p.messages = append(p.messages, m)
+	e.node.flush()
+}
+
+// sendBlock puts a block into the socket.
+func (e *end) sendBlock(b piece.Block, lie uint64) {
+	if e.conn.closed {
+		return
+	}
+	p := e.open()
+	p.block, p.lie = b, lie
+	p.bytes = wire.PieceHeadLen + int(b.Length)
+	p.messages = append(p.messages, wire.Message{ID: wire.Piece, Index: b.Piece, Begin: b.Begin, Length: b.Length})
+	e.node.flush()
+}
+
+// open begins a packet, whose turn will come.
+func (e *end) open() *packet {
+	p := e.node.w.packet()
+	p.from = e
+	e.queue.push(p)
+	e.node.line.queue.push(e)
+	return p
+}
+
+// packet returns an empty packet.
+func (w *world) packet() *packet {
+	if last := len(w.packets) - 1; last >= 0 {
+		p := w.packets[last]
+		w.packets = w.packets[:last]
+		return p
+	}
+	return new(packet)
+}
+
+// recycle takes a packet that is done with.
+func (w *world) recycle(p *packet) {
+	*p = packet{messages: p.messages[:0]}
+	w.packets = append(w.packets, p)
 }
 
 // sizeOf returns the bytes of a message on the wire, without the headers of packets.
 func (w *world) sizeOf(m wire.Message) int {
-	if m.ID == wire.Piece {
-		return wire.PieceHeadLen + int(m.Length)
+	switch m.ID {
+	case wire.Have:
+		return w.sizes.have
+	case wire.Request, wire.Cancel, wire.Reject:
+		return w.sizes.request
 	}
 	w.wire = wire.Append(w.wire[:0], m)
 	return len(w.wire)
 }
 
-// list lets the end take part in the turns of its uplink if it has something to send.
-func (e *end) list() {
-	if e.listed || e.unsent == len(e.queue) || e.onWay >= e.limit {
-		return
-	}
-	e.listed = true
-	l := &e.node.line
-	l.ready = append(l.ready, e)
-	if !l.sending {
-		e.node.sendNext()
-	}
-}
-
-// sendNext lets the next end in turn send a block, or a packet of other messages.
-func (n *node) sendNext() {
+// flush lets the uplink send the packet whose turn it is, if it is idle.
+func (n *node) flush() {
 	l := &n.line
-	for len(l.ready) > 0 {
-		e := l.ready[0]
-		l.ready = append(l.ready[:0], l.ready[1:]...)
-		e.listed = false
-		if e.conn.closed || n.gone {
-			continue
+	for !l.sending && l.queue.len() > 0 {
+		e := l.queue.pop()
+		switch {
+		case e.conn.closed || n.gone:
+		case e.onWay >= e.limit:
+			e.held++
+		default:
+			p := e.queue.pop()
+			e.onWay += p.bytes
+			l.sending = true
+			p.stage = leaving
+			n.w.events.push(n.w.now+l.takes(p), p)
 		}
-		block, count, bytes := e.packet()
-		cost := bytes + (bytes+segment-1)/segment*header
-		l.sending = true
-		n.w.after(time.Duration(float64(cost)*l.up), func() {
-			l.sending = false
-			if !e.conn.closed && !n.gone {
-				n.w.after(e.delay, func() { e.other.arrive(count, bytes, cost) })
-				e.list()
-				if block.Length > 0 {
-					n.sent(e, block)
-				}
-			}
-			if !l.sending {
-				n.sendNext()
-			}
-		})
+	}
+}
+
+// takes returns how long the uplink takes to send a packet.
+func (l *line) takes(p *packet) time.Duration { return time.Duration(float64(p.cost()) * l.up) }
+
+// happen takes the packet a stage further.
+func (p *packet) happen() {
+	switch p.stage {
+	case leaving:
+		p.left()
+	case traveling:
+		p.arrive()
+	case arriving:
+		p.deliver()
+	}
+}
+
+// left follows from the packet having gone through the uplink.
+func (p *packet) left() {
+	e := p.from
+	n := e.node
+	took := n.line.takes(p)
+	n.line.sending = false
+	n.line.busy += took
+	if p.block.Length > 0 && n.res.Sent == 0 {
+		n.res.Began, n.began = n.w.now-took, n.line.busy-took
+	}
+	if e.conn.closed || n.gone {
+		n.w.recycle(p)
+	} else {
+		block := p.block
+		p.stage = traveling
+		n.w.events.push(n.w.now+e.delay, p)
+		if block.Length > 0 {
+			n.sent(e, block)
+		}
+	}
+	n.flush()
+}
+
+// arrive takes the packet to the downlink of the receiver.
+func (p *packet) arrive() {
+	to := p.from.other.node
+	if p.from.conn.closed {
+		to.w.recycle(p)
 		return
 	}
+	l := &to.line
+	l.downUntil = max(l.downUntil, to.w.now) + time.Duration(float64(p.cost())*l.down)
+	p.stage = arriving
+	to.w.events.push(l.downUntil, p)
 }
 
-// packet takes the messages that go together from what is unsent: a block alone, or as many others as
-// fit a packet. It returns the block, if it is one, how many they are and their bytes.
-func (e *end) packet() (block piece.Block, count, bytes int) {
-	for _, it := range e.queue[e.unsent:] {
-		isBlock := it.msg.ID == wire.Piece
-		if count > 0 && (isBlock || bytes+it.bytes > segment) {
-			break
-		}
-		count++
-		bytes += it.bytes
-		if isBlock {
-			block = piece.Block{Piece: it.msg.Index, Begin: it.msg.Begin, Length: it.msg.Length}
-			break
-		}
-	}
-	e.unsent += count
-	e.onWay += bytes
-	return block, count, bytes
-}
-
-// arrive takes messages to the downlink.
-func (e *end) arrive(count, bytes, cost int) {
-	if e.conn.closed {
-		return
-	}
-	w, l := e.node.w, &e.node.line
-	l.downUntil = max(l.downUntil, w.now) + time.Duration(float64(cost)*l.down)
-	w.at(l.downUntil, func() { e.deliver(count, bytes) })
-}
-
-// deliver hands messages to the node.
-func (e *end) deliver(count, bytes int) {
-	from := e.other
-	from.onWay -= bytes
-	for range count {
+// deliver hands the messages to the receiver.
+func (p *packet) deliver() {
+	from, e := p.from, p.from.other
+	from.onWay -= p.bytes
+	for _, m := range p.messages {
 		if !e.live || e.conn.closed {
-			return
+			break
 		}
-		it := from.queue[from.first]
-		from.queue[from.first] = item{}
-		from.first++
-		e.node.receive(e, it)
+		e.node.receive(e, m, p.lie)
 	}
-	from.compact()
-	from.list()
-}
-
-// compact gives up the room of what has arrived.
-func (e *end) compact() {
-	if e.first < 256 || e.first < len(e.queue)/2 {
-		return
+	e.node.w.recycle(p)
+	if from.onWay < from.limit && from.held > 0 {
+		for ; from.held > 0; from.held-- {
+			from.node.line.queue.push(from)
+		}
+		from.node.flush()
 	}
-	e.queue = e.queue[:copy(e.queue, e.queue[e.first:])]
-	e.unsent -= e.first
-	e.first = 0
 }
 
 // close ends the connection; the other side hears of it after the delay.
 func (e *end) close() {
-	e.live = false
-	delete(e.node.ends, e.id)
+	e.part()
 	if e.conn.closed {
 		return
 	}
@@ -256,7 +318,52 @@ func (e *end) lost() {
 	if !e.live {
 		return
 	}
-	e.live = false
-	delete(e.node.ends, e.id)
+	e.part()
 	e.node.handle(core.Event{Op: core.Left, Link: e.id})
+}
+
+// part takes the end from its node, which knows of it or never did.
+func (e *end) part() {
+	if !e.live {
+		return
+	}
+	e.live = false
+	e.node.ends[e.id] = nil
+	e.node.w.sampler.part(e)
+}
+
+// A fifo is a queue that reuses its room.
+type fifo[T any] struct {
+	items []T
+	first int
+}
+
+func (f *fifo[T]) len() int { return len(f.items) - f.first }
+
+func (f *fifo[T]) push(v T) {
+	if len(f.items) == cap(f.items) && 2*f.first > len(f.items) {
+		n := copy(f.items, f.items[f.first:])
+		clear(f.items[n:])
+		f.items, f.first = f.items[:n], 0
+	}
+	f.items = append(f.items, v)
+}
+
+// pop takes the first; there must be one.
+func (f *fifo[T]) pop() T {
+	var none T
+	v := f.items[f.first]
+	f.items[f.first] = none
+	if f.first++; f.first == len(f.items) {
+		f.items, f.first = f.items[:0], 0
+	}
+	return v
+}
+
+// last returns the one pushed last, the zero value if there is none.
+func (f *fifo[T]) last() (v T) {
+	if f.len() > 0 {
+		v = f.items[len(f.items)-1]
+	}
+	return v
 }

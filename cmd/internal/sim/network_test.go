@@ -9,14 +9,10 @@ import (
 	"bittern/piece"
 )
 
-// A wireTest is a network of nodes without cores, whose ends the test holds.
+// wireTest returns a network of nodes without cores, whose ends the test holds.
 func wireTest(t *testing.T, peers ...Peer) *world {
 	t.Helper()
-	layout, err := piece.NewLayout(mib, 256*kib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{sc: Scenario{Peers: peers}, layout: layout}
+	w := newWorld(Scenario{Size: mib, PieceLength: 256 * kib, Peers: peers})
 	for n := range peers {
 		p := &w.sc.Peers[n]
 		nd := &node{w: w, n: n, peer: p, line: newLine(p)}
@@ -26,28 +22,35 @@ func wireTest(t *testing.T, peers ...Peer) *world {
 	return w
 }
 
-// connect joins two nodes by hand.
-func (w *world) connect(from, to int) *end {
-	a, b := w.nodes[from], w.nodes[to]
-	d := a.peer.Delay + b.peer.Delay
-	c := &conn{}
-	c.ends[0] = end{conn: c, node: a, other: &c.ends[1], delay: d, limit: limit(a, b), live: true}
-	c.ends[1] = end{conn: c, node: b, other: &c.ends[0], delay: d, limit: limit(b, a), live: true}
-	return &c.ends[0]
+// link connects two nodes by hand, and counts what arrives from the first.
+func (w *world) link(from, to int) *counted {
+	e := w.connect(w.nodes[from], w.nodes[to])
+	e.other.live = true
+	return &counted{end: e, from: from, to: w.nodes[to]}
 }
+
+// A counted is an end with what the other one has received of it.
+type counted struct {
+	*end
+	from int
+	to   *node
+}
+
+// blocks returns how many blocks have arrived.
+func (c *counted) blocks() int { return int(c.to.res.From[c.from] / piece.BlockSize) }
 
 // until plays for so long.
 func (w *world) until(t time.Duration) {
 	for len(w.events.heap) > 0 && w.events.heap[0].at <= t {
 		e := w.events.pop()
 		w.now = e.at
-		e.do()
+		e.what.happen()
 	}
 	w.now = t
 }
 
-func block(n uint32) wire.Message {
-	return wire.Message{ID: wire.Piece, Begin: n * piece.BlockSize, Length: piece.BlockSize}
+func block(n uint32) piece.Block {
+	return piece.Block{Begin: n * piece.BlockSize, Length: piece.BlockSize}
 }
 
 // cost is what a block takes of a line, in bytes.
@@ -56,80 +59,118 @@ const cost = 13 + piece.BlockSize + 12*header
 func TestABlockTakesItsTime(t *testing.T) {
 	const rate = 1_000_000
 	w := wireTest(t, Peer{Up: rate, Down: rate, Delay: 10 * time.Millisecond}, Peer{Up: rate, Down: rate, Delay: 5 * time.Millisecond})
-	e := w.connect(0, 1)
-	e.send(block(0), 0)
+	e := w.link(0, 1)
+	e.sendBlock(block(0), 0)
 	per := time.Duration(cost) * time.Second / rate // up, and down again
 	arrives := 2*per + 15*time.Millisecond
 	w.until(arrives - time.Microsecond)
-	if e.first != 0 {
+	if e.blocks() != 0 {
 		t.Errorf("it has arrived before %v", arrives)
 	}
 	w.until(arrives + time.Microsecond)
-	if e.first != 1 {
+	if e.blocks() != 1 {
 		t.Errorf("it has not arrived by %v", arrives)
+	}
+	if busy := w.nodes[0].line.busy; busy != per {
+		t.Errorf("the uplink was busy for %v, want %v", busy, per)
 	}
 }
 
 func TestSmallMessagesShareAPacket(t *testing.T) {
 	w := wireTest(t, Peer{Up: mib, Down: mib}, Peer{Up: mib, Down: mib})
-	e := w.connect(0, 1)
-	e.send(wire.Message{ID: wire.Interested}, 0) // goes at once, alone
+	e := w.link(0, 1)
+	e.send(wire.Message{ID: wire.Interested}) // goes at once, alone
 	for range 100 {
-		e.send(wire.Message{ID: wire.Request}, 0)
+		e.send(wire.Message{ID: wire.Request})
 	}
-	e.send(block(0), 0)
+	e.sendBlock(block(0), 0)
+	for range 100 {
+		e.send(wire.Message{ID: wire.Have}) // most ride behind the block
+	}
 	for _, want := range []struct {
-		count, bytes int
-		block        bool
-	}{{85, 85 * 17, false}, {15, 15 * 17, false}, {1, 13 + piece.BlockSize, true}} {
-		b, count, bytes := e.packet()
-		if count != want.count || bytes != want.bytes || (b.Length > 0) != want.block {
-			t.Errorf("%d messages, %d bytes, block %v; want %+v", count, bytes, b, want)
+		count, bytes, segments int
+		block                  bool
+	}{
+		{85, 85 * 17, 1, false}, {15, 15 * 17, 1, false},
+		{1 + 100, 13 + piece.BlockSize + 100*9, 12, true},
+	} {
+		p := e.queue.pop()
+		if len(p.messages) != want.count || p.bytes != want.bytes || p.segments() != want.segments || (p.block.Length > 0) != want.block {
+			t.Errorf("%d messages, %d bytes, block %v; want %+v", len(p.messages), p.bytes, p.block, want)
 		}
+	}
+	if e.queue.len() != 0 {
+		t.Errorf("%d packets more", e.queue.len())
 	}
 }
 
+// An uplink is one queue: what was handed over first goes first, whatever the connection, a block or not.
 func TestConnectionsShareAnUplink(t *testing.T) {
 	fast := Peer{Up: mib, Down: 100 * mib}
-	w := wireTest(t, fast, fast, fast, fast)
-	var ends []*end
-	for to := 1; to <= 3; to++ {
-		e := w.connect(0, to)
-		for n := range uint32(30 * to) { // who has more waiting gets no more
-			e.send(block(n), 0)
-		}
-		ends = append(ends, e)
+	w := wireTest(t, fast, fast, fast)
+	first, second := w.link(0, 1), w.link(0, 2)
+	for n := range uint32(20) {
+		first.sendBlock(block(n), 0)
 	}
-	w.until(time.Second)
-	total := 0
-	for _, e := range ends {
-		total += e.first
-		if d := e.first - ends[0].first; d < -1 || d > 1 {
-			t.Errorf("%d blocks of one connection, %d of another", e.first, ends[0].first)
+	second.sendBlock(block(0), 0)
+	first.sendBlock(block(20), 0)
+	const per = time.Duration(cost) * time.Second / mib
+	for _, tt := range []struct {
+		sent          int // by then, and a little for the downlink
+		first, second int
+	}{{10, 10, 0}, {20, 20, 0}, {21, 20, 1}, {22, 21, 1}} {
+		w.until(time.Duration(tt.sent)*per + per/2)
+		if a, b := first.blocks(), second.blocks(); a != tt.first || b != tt.second {
+			t.Errorf("when %d blocks are out, %d and %d have come, want %d and %d", tt.sent, a, b, tt.first, tt.second)
 		}
-	}
-	if want := mib / cost; total < want-2 || total > want {
-		t.Errorf("%d blocks in a second, want %d", total, want)
 	}
 }
 
-// A receiver with a narrow line holds the sender back: what is on the way is bounded.
+// A receiver with a narrow line holds the sender back: what is on the way is bounded, and what goes to others
+// goes past it.
 func TestWhatIsOnTheWayIsBounded(t *testing.T) {
-	w := wireTest(t, Peer{Up: 100 * mib, Down: mib}, Peer{Up: mib, Down: 64 * kib})
-	e := w.connect(0, 1)
+	w := wireTest(t, Peer{Up: 100 * mib, Down: mib}, Peer{Up: mib, Down: 64 * kib}, Peer{Up: mib, Down: mib})
+	slow, other := w.link(0, 1), w.link(0, 2)
 	for n := range uint32(500) {
-		e.send(block(n%16), 0)
+		slow.sendBlock(block(n%16), 0)
 	}
+	other.sendBlock(block(0), 0)
 	w.until(2 * time.Second)
-	if e.onWay > e.limit+piece.BlockSize+13 || e.onWay < e.limit/2 {
-		t.Errorf("%d bytes on the way, the window is %d", e.onWay, e.limit)
+	if slow.onWay > slow.limit+piece.BlockSize+13 || slow.onWay < slow.limit/2 {
+		t.Errorf("%d bytes on the way, the window is %d", slow.onWay, slow.limit)
 	}
-	if e.first < 6 || e.first > 8 {
-		t.Errorf("%d blocks have come in 2 s at 64 KiB/s, want 7", e.first)
+	if n := slow.blocks(); n < 6 || n > 8 {
+		t.Errorf("%d blocks have come in 2 s at 64 KiB/s, want 7", n)
+	}
+	if other.blocks() != 1 {
+		t.Error("the other connection waits")
 	}
 	w.until(10 * time.Minute)
-	if e.first != e.unsent || e.onWay != 0 || len(e.queue)-e.first != 0 {
-		t.Errorf("%d of %d have come, %d bytes on the way", e.first, len(e.queue), e.onWay)
+	if slow.blocks() != 500 || slow.onWay != 0 || slow.queue.len() != 0 {
+		t.Errorf("%d of 500 have come, %d bytes on the way, %d packets wait", slow.blocks(), slow.onWay, slow.queue.len())
+	}
+}
+
+func TestAQueueKeepsItsOrder(t *testing.T) {
+	var q fifo[int]
+	in, out := 0, 0
+	for round := range 50 {
+		for range 1 + round%7 {
+			in++
+			q.push(in)
+		}
+		for range round % 6 {
+			if q.len() == 0 {
+				break
+			}
+			out++
+			if got := q.pop(); got != out {
+				t.Fatalf("got %d, want %d", got, out)
+			}
+		}
+		if q.len() != in-out || q.len() > 0 && q.last() != in {
+			t.Fatalf("%d queued, the last %d; want %d and %d", q.len(), q.last(), in-out, in)
+		}
 	}
 }
 
@@ -139,7 +180,7 @@ func TestNobodyAnswersWhereNobodyIs(t *testing.T) {
 	s.Peers[1].Arrives = 500 * time.Millisecond
 	s.Limit = time.Minute
 	r := Run(s)
-	if r.Complete(s) || r.Peers[1].Done != 0 || r.Peers[1].Left == 0 || r.Peers[1].Links != 0 {
+	if r.Complete() || r.Peers[1].Done != 0 || r.Peers[1].Left == 0 || r.Peers[1].Links != 0 {
 		t.Errorf("%+v", r.Peers[1])
 	}
 	w := wireTest(t, Peer{Up: 1, Down: 1})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bittern/cmd/internal/swarm/core"
@@ -22,6 +23,8 @@ const (
 	trackerTime  = 100 * time.Millisecond
 	trackerPeers = 50
 	trackerEvery = time.Minute
+
+	extPex = 2 // the id of peer exchange, as the program has it
 )
 
 // A node is one peer in the play.
@@ -36,25 +39,32 @@ type node struct {
 	line line
 
 	gone, vanished bool
-	lastID         core.LinkID
-	ends           map[core.LinkID]*end // look-up only
-	order          []*end               // what is ranged over
-	ticking        time.Time            // when the next Tick is scheduled for
-	tick           uint64               // number of the Tick that counts
+	ends           []*end    // by LinkID; nil where the connection is over
+	ticking        time.Time // when the next Tick is scheduled for
+	tick           uint64    // number of the Tick that counts
 
-	open map[int]*pieceState // look-up only
-	have piece.Bitfield
-	out  sentBlocks
-	lie  uint64 // of the block being received
-	res  PeerResult
+	open  []*pieceState // by piece; nil where nothing is stored
+	have  piece.Bitfield
+	out   sentBlocks
+	from  int           // who sent the block being received
+	lie   uint64        // of that block
+	kept  int64         // bytes stored that have not failed
+	began time.Duration // how long its uplink had been busy before its first block
+	res   PeerResult
 }
 
 // A pieceState is what the storage has of a piece that is not verified.
 type pieceState struct {
-	lies   []uint64 // of each block: 0 good
-	got    []bool
+	blocks []storedBlock
 	count  int
 	failed bool // the piece has failed before
+}
+
+// A storedBlock is a block of a piece that is not verified.
+type storedBlock struct {
+	got  bool
+	from int
+	lie  uint64 // 0 means good
 }
 
 // sentBlocks is the set of blocks that a node has sent.
@@ -83,12 +93,13 @@ func newNode(w *world, n int) *node {
 		w: w, n: n, peer: p, line: newLine(p),
 		addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 6881),
 		rng:  rand.New(rand.NewPCG(w.sc.Seed, uint64(n)+1)),
-		ends: make(map[core.LinkID]*end), open: make(map[int]*pieceState), have: piece.NewBitfield(w.layout.Pieces()),
+		ends: make([]*end, 1), open: make([]*pieceState, w.layout.Pieces()), have: piece.NewBitfield(w.layout.Pieces()),
 	}
 	nd.res.From = make([]int64, len(w.sc.Peers))
 	copy(nd.id[:], "-BN0000-")
 	binary.BigEndian.PutUint64(nd.id[8:], nd.rng.Uint64())
 	binary.BigEndian.PutUint32(nd.id[16:], uint32(n))
+	nd.res.Arrived = p.Arrives
 	w.at(p.Arrives, nd.arrive)
 	return nd
 }
@@ -109,12 +120,13 @@ func (n *node) arrive() {
 		Layout: n.w.layout, Sequential: n.peer.Sequential,
 		Peering: core.Peering{
 			PeerID: n.id, Rand: n.rng, MaxPeers: n.peer.MaxPeers,
-			Ext: wire.ExtHandshake{Reqq: core.MaxQueue, P: n.addr.Port()},
+			Ext: wire.ExtHandshake{M: wire.ExtIDs{UtPex: extPex}, Reqq: core.MaxQueue, P: n.addr.Port()},
 		},
 	}
 	if n.peer.Seed {
 		for i := range n.have.Len() {
 			n.have.Set(i)
+			n.w.copies[i]++
 		}
 		cfg.Have = n.have
 	}
@@ -157,18 +169,25 @@ func (n *node) leave() {
 	}
 	s := n.core.Snapshot(n.w.clock())
 	n.res.Received, n.res.Wasted, n.res.Left = s.Received, s.Wasted, s.Left
+	n.res.Gone = n.w.now
 	n.gone, n.vanished = true, n.peer.Vanishes
-	for _, e := range n.order {
+	for _, e := range n.ends {
 		switch {
-		case !e.live:
+		case e == nil:
 		case n.vanished:
-			e.live, e.conn.closed = false, true
+			e.part()
+			e.conn.closed = true
 			n.w.after(silence, e.other.lost)
 		default:
 			e.close()
 		}
 	}
-	n.core, n.ends, n.order, n.open = nil, nil, nil, nil
+	for i := range n.have.Len() {
+		if n.have.Has(i) {
+			n.w.copies[i]--
+		}
+	}
+	n.core, n.ends, n.open = nil, nil, nil
 }
 
 // handle tells the core of an event and does what it decides.
@@ -176,9 +195,10 @@ func (n *node) handle(ev core.Event) {
 	if !n.present() {
 		return
 	}
-	for _, e := range n.core.Handle(n.w.clock(), ev) {
-		n.note(&e)
-		n.do(&e)
+	effects := n.core.Handle(n.w.clock(), ev)
+	for i := range effects {
+		n.note(&effects[i])
+		n.do(&effects[i])
 		if n.gone {
 			return
 		}
@@ -220,7 +240,7 @@ func (n *node) note(e *core.Effect) {
 func (n *node) do(e *core.Effect) {
 	switch e.Op {
 	case core.Send:
-		n.end(e.Link).send(e.Msg, 0)
+		n.send(n.end(e.Link), e.Msg)
 	case core.Write:
 		n.write(e.Block)
 	case core.ReadBlock:
@@ -239,11 +259,21 @@ func (n *node) do(e *core.Effect) {
 
 // end returns the connection that an effect means.
 func (n *node) end(id core.LinkID) *end {
-	e := n.ends[id]
-	if e == nil {
+	if int(id) >= len(n.ends) || n.ends[id] == nil {
 		panic(fmt.Sprintf("sim: peer %d decides about link %d, which it does not have", n.n, id))
 	}
-	return e
+	return n.ends[id]
+}
+
+// send sends a message other than a block.
+func (n *node) send(e *end, m wire.Message) {
+	switch m.ID {
+	case wire.Interested:
+		e.wants = true
+	case wire.NotInterested:
+		e.wants = false
+	}
+	e.send(m)
 }
 
 func (n *node) drop(e *end, why error) {
@@ -262,6 +292,12 @@ func (n *node) complete() {
 	if n.peer.waited() {
 		n.w.open--
 	}
+	if n.peer.waited() && n.w.firstDone == 0 {
+		n.w.firstDone = n.w.now
+		for _, o := range n.w.nodes {
+			o.res.Early = o.kept
+		}
+	}
 }
 
 // read sends a block, as it is or not.
@@ -276,14 +312,15 @@ func (n *node) read(e *end, b piece.Block) {
 	if n.peer.Lies > 0 && n.rng.Float64() < n.peer.Lies {
 		lie = n.rng.Uint64() | 1
 	}
-	e.send(wire.Message{ID: wire.Piece, Index: b.Piece, Begin: b.Begin, Length: b.Length}, lie)
+	e.sendBlock(b, lie)
 }
 
 // sent notes that a block has gone out.
 func (n *node) sent(e *end, b piece.Block) {
 	n.res.Sent += int64(b.Length)
 	if n.out.add(&n.w.layout, b) && n.out.count == n.w.blocks {
-		n.res.Out = n.w.now
+		n.res.Out, n.res.OutSent = n.w.now, n.res.Sent
+		n.res.OutBusy = (n.line.busy - n.began).Seconds() / (n.w.now - n.res.Began).Seconds()
 	}
 	if n.peer.Copies > 0 && float64(n.res.Sent) >= n.peer.Copies*float64(n.w.layout.Total()) {
 		n.w.after(0, n.leave)
@@ -291,14 +328,14 @@ func (n *node) sent(e *end, b piece.Block) {
 	n.handle(core.Event{Op: core.Sent, Link: e.id, N: int(b.Length)})
 }
 
-// receive takes a message.
-func (n *node) receive(e *end, it item) {
+// receive takes a message; lie is that of the block, if it is one.
+func (n *node) receive(e *end, m wire.Message, lie uint64) {
 	op := core.Message
-	if it.msg.ID == wire.Piece {
-		op, n.lie = core.BlockIn, it.lie
-		n.res.From[e.other.node.n] += int64(it.msg.Length)
+	if m.ID == wire.Piece {
+		op, n.from, n.lie = core.BlockIn, e.other.node.n, lie
+		n.res.From[n.from] += int64(m.Length)
 	}
-	n.handle(core.Event{Op: op, Link: e.id, Msg: it.msg})
+	n.handle(core.Event{Op: op, Link: e.id, Msg: m})
 }
 
 // write stores the block being received. The last one of a piece brings the verdict.
@@ -309,17 +346,26 @@ func (n *node) write(b piece.Block) {
 	}
 	p := n.open[i]
 	if p == nil {
-		blocks := n.w.layout.Blocks(i)
-		p = &pieceState{lies: make([]uint64, blocks), got: make([]bool, blocks)}
+		p = &pieceState{blocks: make([]storedBlock, n.w.layout.Blocks(i))}
 		n.open[i] = p
 	}
 	k := n.w.layout.Number(b)
-	if p.got[k] {
+	if p.blocks[k].got {
 		panic(fmt.Sprintf("sim: peer %d writes block %d of piece %d twice", n.n, k, i))
 	}
-	p.lies[k], p.got[k] = n.lie, true
-	if p.count++; p.count == len(p.got) {
+	p.blocks[k] = storedBlock{true, n.from, n.lie}
+	n.keep(int64(b.Length))
+	if p.count++; p.count == len(p.blocks) {
 		n.w.after(hashTime, func() { n.verify(i, p) })
+	}
+}
+
+// keep counts bytes stored, or bytes that have failed.
+func (n *node) keep(bytes int64) {
+	n.kept += bytes
+	n.w.kept += bytes
+	if n.res.Nearly == 0 && 100*n.kept >= 99*n.w.layout.Total() {
+		n.res.Nearly = n.w.now
 	}
 }
 
@@ -328,20 +374,17 @@ func (n *node) verify(i int, p *pieceState) {
 	if n.gone {
 		return
 	}
-	ok := true
-	for _, lie := range p.lies {
-		ok = ok && lie == 0
-	}
+	ok := !slices.ContainsFunc(p.blocks, func(b storedBlock) bool { return b.lie != 0 })
 	ev := core.Event{Op: core.Verified, Piece: i, OK: ok}
 	if !ok || p.failed {
-		ev.Sums = sums(i, p.lies)
+		ev.Sums = sums(i, p.blocks)
 	}
 	if ok {
 		n.have.Set(i)
-		delete(n.open, i)
+		n.w.copies[i]++
+		n.open[i] = nil
 	} else {
-		n.res.Failed++
-		*p = pieceState{lies: make([]uint64, len(p.lies)), got: make([]bool, len(p.got)), failed: true}
+		n.fail(i, p)
 	}
 	n.handle(ev)
 	if ok && n.have.Full() {
@@ -349,13 +392,29 @@ func (n *node) verify(i int, p *pieceState) {
 	}
 }
 
+// fail throws away a piece, and notes who is to blame.
+func (n *node) fail(i int, p *pieceState) {
+	n.res.Failed++
+	n.keep(-n.w.layout.PieceSize(i))
+	if n.res.FailedBy == nil {
+		n.res.FailedBy = make([]int, len(n.w.nodes))
+	}
+	for k, b := range p.blocks {
+		again := func(o storedBlock) bool { return o.from == b.from && o.lie != 0 }
+		if b.lie != 0 && !slices.ContainsFunc(p.blocks[:k], again) {
+			n.res.FailedBy[b.from]++
+		}
+	}
+	*p = pieceState{blocks: make([]storedBlock, len(p.blocks)), failed: true}
+}
+
 // sums returns sums of the blocks of a piece, equal where the content is.
-func sums(i int, lies []uint64) [][20]byte {
-	out := make([][20]byte, len(lies))
-	for k, lie := range lies {
+func sums(i int, blocks []storedBlock) [][20]byte {
+	out := make([][20]byte, len(blocks))
+	for k, b := range blocks {
 		binary.BigEndian.PutUint32(out[k][:], uint32(i))
 		binary.BigEndian.PutUint32(out[k][4:], uint32(k))
-		binary.BigEndian.PutUint64(out[k][8:], lie)
+		binary.BigEndian.PutUint64(out[k][8:], b.lie)
 	}
 	return out
 }
