@@ -20,19 +20,20 @@ type Result struct {
 
 // A PeerResult is how one peer fared. Bytes are those of blocks, without heads.
 type PeerResult struct {
-	Arrived  time.Duration
-	Gone     time.Duration // when it left; 0 if it was there at the end
-	Nearly   time.Duration // when it first had 99 % of the bytes; 0 if it never had
-	Done     time.Duration // when it was complete; 0 if it never was, or was from the start
-	Received int64
-	From     []int64 // of it, bytes by the peer they came from
-	Wasted   int64   // received in vain: twice, too late, corrupt
-	Early    int64   // bytes it had when the first peer was complete
-	Failed   int     // pieces that failed their hash
-	FailedBy []int   // of them, those with corrupt blocks of each peer; nil if none failed
-	Convicts []int   // peers it has dropped as proven liars, in order
-	Links    int     // connections at the end
-	Left     int64   // bytes still missing at the end
+	Arrived   time.Duration
+	Gone      time.Duration // when it left; 0 if it was there at the end
+	Nearly    time.Duration // when it first had 99 % of the bytes; 0 if it never had
+	Done      time.Duration // when it was complete; 0 if it never was, or was from the start
+	Received  int64
+	From      []int64 // of it, bytes by the peer they came from
+	Wasted    int64   // received in vain: twice, too late, corrupt
+	Early     int64   // bytes it had when the first peer was complete
+	Failed    int     // pieces that failed their hash
+	FailedBy  []int   // of them, those with corrupt blocks of each peer; nil if none failed
+	Convicts  []int   // peers it has dropped as proven liars, in order
+	Links     int     // connections at the end
+	MostLinks int     // the most connections at the moment of a sample
+	Left      int64   // bytes still missing at the end
 
 	Sent    int64         // bytes its uplink has sent
 	Began   time.Duration // when its first block began to go out
@@ -50,9 +51,10 @@ type Sample struct {
 	Could    float64 // since the start: bytes that they could have, while their peers were there
 	CouldAll float64 // the same with the seeds
 
-	Pairs, Wanting int // of a leecher and a leecher that it is connected to; of them, those in which it wants something of it
-	Least, Most    int // copies of the rarest piece and of the most frequent one
-	Copies         float64
+	Pairs, Wanting int     // of a leecher and a leecher that it is connected to; of them, those in which it wants something of it
+	Least, Most    int     // copies of the rarest piece and of the most frequent one, among those present
+	Copies         float64 // in the mean of all pieces
+	Lost           int     // pieces of which there is no copy
 }
 
 // Percentiles are the 20th, 50th and 80th of shares, as Legout et al. (2006) give them.
@@ -224,10 +226,10 @@ func everybody(Peer) bool { return true }
 
 // Lies are what liars did to the others.
 type Lies struct {
-	Served int     // pairs of a liar and an honest peer that had blocks of it
-	Again  int     // of them, those in which a second piece failed by its blocks
-	Wasted float64 // pieces' worth of bytes that honest peers received in vain
-	Honest int     // verdicts against peers that do not lie
+	Served int // pairs of a liar and an honest peer that had blocks of it
+	Again  int // of them, those in which a second piece failed by its blocks
+	Failed int // pieces of honest peers that failed
+	Honest int // verdicts against peers that do not lie
 }
 
 // Lies counts what liars did.
@@ -242,7 +244,7 @@ func (r *Result) Lies() (l Lies) {
 		if liar(n) {
 			continue
 		}
-		l.Wasted += float64(p.Wasted) / float64(r.Scenario.PieceLength)
+		l.Failed += p.Failed
 		for who, bytes := range p.From {
 			if liar(who) && bytes > 0 {
 				l.Served++
@@ -291,6 +293,9 @@ func (s *sampler) take(w *world) {
 	}
 	for _, c := range w.copies {
 		now.Copies += float64(c) / float64(len(w.copies))
+		if c == 0 {
+			now.Lost++
+		}
 	}
 	for _, n := range w.nodes {
 		n.sample(&now)
@@ -300,10 +305,17 @@ func (s *sampler) take(w *world) {
 
 // sample adds a node's part to a sample.
 func (n *node) sample(s *Sample) {
-	here := min(n.w.now, n.until()) - n.res.Arrived
+	here := n.until() - n.res.Arrived
 	if here < 0 {
 		return
 	}
+	links := 0
+	for _, e := range n.ends {
+		if e != nil {
+			links++
+		}
+	}
+	n.res.MostLinks = max(n.res.MostLinks, links)
 	could := here.Seconds() * float64(n.peer.Up)
 	s.CouldAll += could
 	if n.peer.Seed {

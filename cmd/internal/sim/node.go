@@ -235,6 +235,41 @@ func (n *node) note(e *core.Effect) {
 	m := &e.Msg
 	n.w.note(uint64(n.n), uint64(e.Op), uint64(e.Link), uint64(m.ID), uint64(m.Index), uint64(m.Begin), uint64(m.Length),
 		uint64(e.Block.Piece), uint64(e.Block.Begin), uint64(e.Addr.Port()))
+	if n.w.sc.Log != nil {
+		n.log(e)
+	}
+}
+
+// log writes an effect down for people.
+func (n *node) log(e *core.Effect) {
+	say := func(format string, args ...any) {
+		fmt.Fprintf(n.w.sc.Log, "%11.6f peer %d "+format+"\n", append([]any{n.w.now.Seconds(), n.n}, args...)...)
+	}
+	other := func() string { return fmt.Sprintf("peer %d", n.end(e.Link).other.node.n) }
+	block := func(b piece.Block) string { return fmt.Sprintf("block %d/%d", b.Piece, b.Begin/piece.BlockSize) }
+	switch e.Op {
+	case core.Send:
+		switch m := e.Msg; m.ID {
+		case wire.Have, wire.Suggest, wire.AllowedFast:
+			say("says %v %d to %s", m.ID, m.Index, other())
+		case wire.Request, wire.Cancel, wire.Reject:
+			say("says %v %s to %s", m.ID, block(piece.Block{Piece: m.Index, Begin: m.Begin}), other())
+		default:
+			say("says %v to %s", m.ID, other())
+		}
+	case core.Write:
+		say("stores %s of peer %d", block(e.Block), n.from)
+	case core.ReadBlock:
+		say("sends %s to %s", block(e.Block), other())
+	case core.Dial:
+		say("dials %v", e.Addr)
+	case core.Drop:
+		say("drops %s: %v", other(), e.Err)
+	case core.Completed:
+		say("has everything")
+	case core.Done:
+		say("ends: %v", e.Outcome)
+	}
 }
 
 func (n *node) do(e *core.Effect) {

@@ -38,7 +38,9 @@ type Scenario struct {
 	PieceLength int64         // bytes
 	Peers       []Peer        // peer n of the Result is Peers[n]
 	Limit       time.Duration // end after so long; 0 means a day
-	Log         io.Writer     // takes a line for every decision of every core; nil means nobody wants to know
+	// Log takes a line for every decision of every core; nil means that nobody wants to know. Its errors are not
+	// looked at: a bufio.Writer keeps them for later.
+	Log io.Writer
 }
 
 // A Peer is one participant and its habits. The zero value of a habit is the honest one.

@@ -32,20 +32,6 @@ func small(n int, seed uint64) Scenario {
 	return s
 }
 
-func TestAFlashCrowdCompletes(t *testing.T) {
-	for seed := range uint64(2) {
-		s := FlashCrowd(10, seed)
-		r := play(t, s)
-		efficiency := r.Efficiency()
-		if efficiency < 0.7 {
-			t.Errorf("seed %d: efficiency %.2f, want 0.7 at least", seed, efficiency)
-		}
-		if share := r.Waste(everybody); share > 0.02 {
-			t.Errorf("seed %d: %.1f %% of the bytes came in vain, want 2 %% at most", seed, 100*share)
-		}
-	}
-}
-
 // The network takes what its lines say: F bytes cannot come faster than the narrowest line lets
 // them, and must not come much slower.
 func TestLinesLimit(t *testing.T) {
