@@ -5,13 +5,14 @@ GO          ?= go
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 FUZZTIME    ?= 100000x
+SEEDS       ?= 20
 STATICCHECK ?= v0.8.1
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X bittern/cmd/internal/cli.version=$(VERSION)
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint fuzz check demo interop bench install clean help
+.PHONY: build test race lint fuzz check demo interop sim bench install clean help
 
 build: ## build bin/bittern, static, with its version
 	@mkdir -p bin
@@ -48,6 +49,10 @@ demo: build ## make, serve and get a torrent of 64 MiB with bin/bittern alone
 
 interop: build ## talk to the real clients that are installed
 	BITTERN_INTEROP=1 $(GO) test -count=1 -timeout 20m ./cmd/bittern/...
+
+# With 20 seeds it takes a quarter of an hour on two cores; CI plays what a few minutes are enough for.
+sim: ## play simulated swarms with SEEDS seeds each and write the tables of cmd/internal/sim/README.md
+	$(GO) run ./cmd/internal/sim/tables -seeds '$(SEEDS)' -commit '$(VERSION)' -o cmd/internal/sim/README.md
 
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

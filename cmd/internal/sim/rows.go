@@ -121,7 +121,7 @@ var Kinds = []struct {
 	Row        func(n int) Row
 	All, Small []int
 }{
-	{crowd, []int{10, 100, 1000}, []int{10, 30}},
+	{crowd, []int{10, 100, 1000}, []int{10, 20}},
 	{fastSeed, []int{100}, []int{20}},
 	{contribution, []int{100}, []int{20}},
 	{freeRiders, []int{100}, []int{20}},

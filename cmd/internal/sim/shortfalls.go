@@ -8,8 +8,9 @@ type shortfall struct{ row, figure string }
 var shortfalls = map[shortfall]float64{
 	{"crowd-10", "efficiency"}:                                 0.77,
 	{"crowd-10", "copies sent by the seed until one is out"}:   1.22,
-	{"crowd-30", "efficiency"}:                                 0.72,
-	{"crowd-30", "copies sent by the seed until one is out"}:   1.28,
+	{"crowd-20", "efficiency"}:                                 0.72,
+	{"crowd-20", "copies sent by the seed until one is out"}:   1.28,
+	{"crowd-20", "time of the last 1 %"}:                       0.04,
 	{"crowd-100", "efficiency"}:                                0.69,
 	{"crowd-100", "copies sent by the seed until one is out"}:  1.32,
 	{"crowd-1000", "efficiency"}:                               0.60,

@@ -138,7 +138,7 @@ func replay(rows []sim.Row, seed uint64, to io.Writer) error {
 
 // table prints what came of a row.
 func table(to io.Writer, o *sim.Outcome) error {
-	fmt.Fprintf(to, "\n## %v\n\n%s\n\n| | demanded | mean | worst | its seed |\n|---|---|---|---|---|\n", o.Row, o.Row.Text)
+	fmt.Fprintf(to, "\n## %v\n\n%s\n\n| figure | demanded | mean | worst | its seed |\n|---|---|---|---|---|\n", o.Row, o.Row.Text)
 	for n := range o.Row.Figures {
 		f := &o.Row.Figures[n]
 		demand := ""
