@@ -14,6 +14,9 @@ const (
 	// how much content it takes, both in bytes.
 	header, segment = 52, 1448
 
+	// moment is how exact the times of messages are, where they need not be. It saves half of the events.
+	moment = time.Millisecond
+
 	// leastWindow is how many bytes of one direction of a connection may be on the way at once, as
 	// TCP has them, where twice bandwidth times delay is not more.
 	leastWindow = 1 << 20
@@ -53,7 +56,7 @@ type end struct {
 type stage uint8
 
 const (
-	leaving   stage = iota // through the uplink of the sender
+	leaving   stage = iota // through the uplink of the sender, if it is a block
 	traveling              // for the delay of the connection
 	arriving               // through the downlink of the receiver
 )
@@ -214,23 +217,46 @@ func (w *world) sizeOf(m wire.Message) int {
 	return len(w.wire)
 }
 
-// flush lets the uplink send the packet whose turn it is, if it is idle.
+// flush lets the uplink, if it is idle, send the packets whose turn it is: as far as the next block, or for a
+// moment.
 func (n *node) flush() {
 	l := &n.line
-	for !l.sending && l.queue.len() > 0 {
+	if l.sending {
+		return
+	}
+	until := n.w.now
+	for l.queue.len() > 0 && until < n.w.now+moment {
 		e := l.queue.pop()
 		switch {
 		case e.conn.closed || n.gone:
+			continue
 		case e.onWay >= e.limit:
 			e.held++
-		default:
-			p := e.queue.pop()
-			e.onWay += p.bytes
-			l.sending = true
-			p.stage = leaving
-			n.w.events.push(n.w.now+l.takes(p), p)
+			continue
 		}
+		p := e.queue.pop()
+		e.onWay += p.bytes
+		until += l.takes(p)
+		if p.block.Length > 0 {
+			l.sending, p.stage = true, leaving
+			n.w.events.push(until, p)
+			return
+		}
+		l.sending, p.stage = true, traveling
+		l.busy += l.takes(p)
+		n.w.events.push(until+e.delay, p)
 	}
+	if l.sending {
+		n.w.events.push(until, (*idle)(n))
+	}
+}
+
+// idle is the happening that the uplink of a node has sent what flush gave it.
+type idle node
+
+func (i *idle) happen() {
+	i.line.sending = false
+	(*node)(i).flush()
 }
 
 // takes returns how long the uplink takes to send a packet.
@@ -248,14 +274,14 @@ func (p *packet) happen() {
 	}
 }
 
-// left follows from the packet having gone through the uplink.
+// left follows from a block having gone through the uplink.
 func (p *packet) left() {
 	e := p.from
 	n := e.node
 	took := n.line.takes(p)
 	n.line.sending = false
 	n.line.busy += took
-	if p.block.Length > 0 && n.res.Sent == 0 {
+	if n.res.Sent == 0 {
 		n.res.Began, n.began = n.w.now-took, n.line.busy-took
 	}
 	if e.conn.closed || n.gone {
@@ -264,9 +290,7 @@ func (p *packet) left() {
 		block := p.block
 		p.stage = traveling
 		n.w.events.push(n.w.now+e.delay, p)
-		if block.Length > 0 {
-			n.sent(e, block)
-		}
+		n.sent(e, block)
 	}
 	n.flush()
 }
@@ -279,7 +303,13 @@ func (p *packet) arrive() {
 		return
 	}
 	l := &to.line
-	l.downUntil = max(l.downUntil, to.w.now) + time.Duration(float64(p.cost())*l.down)
+	took := time.Duration(float64(p.cost()) * l.down)
+	if l.downUntil <= to.w.now && took < moment {
+		l.downUntil = to.w.now + took
+		p.deliver() // by so little too early
+		return
+	}
+	l.downUntil = max(l.downUntil, to.w.now) + took
 	p.stage = arriving
 	to.w.events.push(l.downUntil, p)
 }
