@@ -115,12 +115,14 @@ func (p *Play) Diversity() (tenths []Sample) {
 	return tenths
 }
 
-// Kinds are the makers of rows, by the number of leechers, with the numbers that are played: all of them, and those
-// that are small enough for every run of the tests.
-var Kinds = []struct {
-	Row        func(n int) Row
-	All, Small []int
-}{
+// A Kind makes rows of one kind.
+type Kind struct {
+	Row        func(n int) Row // with n leechers
+	All, Small []int           // with how many to play: what is demanded, and what every run of the tests can afford
+}
+
+// Kinds are all there are.
+var Kinds = []Kind{
 	{crowd, []int{10, 100, 1000}, []int{10, 20}},
 	{fastSeed, []int{100}, []int{20}},
 	{contribution, []int{100}, []int{20}},

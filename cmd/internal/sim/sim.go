@@ -15,10 +15,10 @@
 //
 // What the model leaves out: acknowledgements (one of 52 bytes for two packets would take of the line that goes
 // out 1.8 % of what comes in), lost packets and TCP's slow start (a connection has a window of fixed
-// size), crossing traffic, and the time that disks take.
+// size), crossing traffic, and the time that disks take. What is on its way when a connection ends is lost.
 //
-// What is measured of a play is in measure.go; scenarios.go has the swarms that bittern is judged by, and
-// rows.go what is demanded of it in each.
+// What is measured of a play is in measure.go; scenarios.go has the swarms that bittern is judged by, rows.go
+// what is demanded of it in each, shortfalls.go what it does not reach yet, and outcome.go plays them.
 package sim
 
 import (

@@ -90,16 +90,18 @@ func play(o options, to io.Writer) error {
 	for n := range seeds {
 		seeds[n] = uint64(n)
 	}
-	var text bytes.Buffer
-	both := io.MultiWriter(to, &text)
-	fmt.Fprintf(both, head, o.commit, o.seeds)
 	var failures []string
+	var text bytes.Buffer
+	fmt.Fprintf(&text, head, o.commit, o.seeds)
+	printed := 0
 	for n := range rows {
 		outcome := rows[n].Measure(seeds, runtime.GOMAXPROCS(0))
 		failures = append(failures, outcome.Failures()...)
-		if err := table(both, outcome); err != nil {
+		table(&text, outcome)
+		if _, err := to.Write(text.Bytes()[printed:]); err != nil { // now, for whoever waits
 			return err
 		}
+		printed = text.Len()
 	}
 	if o.out != "" {
 		if err := os.WriteFile(o.out, text.Bytes(), 0o644); err != nil {
@@ -136,8 +138,8 @@ func replay(rows []sim.Row, seed uint64, to io.Writer) error {
 	return out.Flush()
 }
 
-// table prints what came of a row.
-func table(to io.Writer, o *sim.Outcome) error {
+// table adds what came of a row.
+func table(to *bytes.Buffer, o *sim.Outcome) {
 	fmt.Fprintf(to, "\n## %v\n\n%s\n\n| figure | demanded | mean | worst | its seed |\n|---|---|---|---|---|\n", o.Row, o.Row.Text)
 	for n := range o.Row.Figures {
 		f := &o.Row.Figures[n]
@@ -155,11 +157,10 @@ func table(to io.Writer, o *sim.Outcome) error {
 	if o.Row.Diversity {
 		diversity(to, o)
 	}
-	return nil
 }
 
-// diversity prints how evenly pieces were spread, in the mean of all plays.
-func diversity(to io.Writer, o *sim.Outcome) {
+// diversity adds how evenly pieces were spread, in the mean of all plays.
+func diversity(to *bytes.Buffer, o *sim.Outcome) {
 	fmt.Fprint(to, "\n| of the time | interest | copies of the rarest piece | in the mean | of the most frequent |\n|---|---|---|---|---|\n")
 	for tenth := range 9 {
 		var wanting, pairs, least, mean, most float64
