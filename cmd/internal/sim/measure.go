@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -157,7 +158,7 @@ func (r *Result) when(kept float64) Sample {
 // headers and all.
 func (r *Result) Yield(since time.Duration) float64 {
 	last := r.Samples[len(r.Samples)-1]
-	n, _ := slices.BinarySearchFunc(r.Samples, since, func(s Sample, t time.Duration) int { return int(s.At - t) })
+	n, _ := slices.BinarySearchFunc(r.Samples, since, func(s Sample, t time.Duration) int { return cmp.Compare(s.At, t) })
 	from := r.Samples[min(n, len(r.Samples)-1)]
 	return share(float64(last.Kept-from.Kept), last.CouldAll-from.CouldAll)
 }
