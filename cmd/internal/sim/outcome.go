@@ -25,11 +25,7 @@ func (r *Row) Measure(seeds []uint64, atOnce int) *Outcome {
 	for range atOnce {
 		plays.Go(func() {
 			for i := range next {
-				p := r.Play(seeds[i])
-				for f := range r.Figures {
-					o.Values[f][i] = r.Figures[f].Of(p)
-				}
-				o.Diversity[i] = p.Diversity()
+				o.play(i)
 			}
 		})
 	}
@@ -39,6 +35,25 @@ func (r *Row) Measure(seeds []uint64, atOnce int) *Outcome {
 	close(next)
 	plays.Wait()
 	return o
+}
+
+// play plays with one of the seeds. A panic, which is a bug of a core or of the model, says which.
+func (o *Outcome) play(i int) {
+	defer func() {
+		if v := recover(); v != nil {
+			panic(fmt.Sprintf("%v with seed %d: %v; to see it: %s", o.Row, o.Seeds[i], v, o.again(o.Seeds[i])))
+		}
+	}()
+	p := o.Row.Play(o.Seeds[i])
+	for f := range o.Row.Figures {
+		o.Values[f][i] = o.Row.Figures[f].Of(p)
+	}
+	o.Diversity[i] = p.Diversity()
+}
+
+// again is the command that plays a row with a seed again and shows every decision.
+func (o *Outcome) again(seed uint64) string {
+	return fmt.Sprintf("go run ./cmd/internal/sim/tables -run '^%s$' -replay %d", o.Row, seed)
 }
 
 // Mean returns the mean of a figure over the seeds.
@@ -59,14 +74,14 @@ func (o *Outcome) Worst(figure int) (value float64, seed uint64) {
 	return worst, o.Seeds[slices.Index(values, worst)]
 }
 
-// Failures says of each figure that does not hold what it is, with which seed, and how to see it again.
+// Failures says of each figure that does not hold what it is, with which seed, and how to see that play.
 func (o *Outcome) Failures() (failures []string) {
 	for n := range o.Row.Figures {
 		f := &o.Row.Figures[n]
 		limit, _ := o.Row.Limit(f)
 		if worst, seed := o.Worst(n); !f.Holds(worst, limit) {
-			failures = append(failures, fmt.Sprintf("%s: %s: %s with seed %d, want %s %s; to see it: go run ./cmd/internal/sim/tables -run '^%s$' -replay %d",
-				o.Row, f.Name, f.Format(worst), seed, f.Demand, f.Format(limit), o.Row, seed))
+			failures = append(failures, fmt.Sprintf("%s: %s: %s with seed %d, want %s %s; to see it: %s",
+				o.Row, f.Name, f.Format(worst), seed, f.Demand, f.Format(limit), o.again(seed)))
 		}
 	}
 	return failures
