@@ -26,6 +26,7 @@ type options struct {
 	replay   int64
 	out      string
 	commit   string
+	command  string // what plays the same rows again
 }
 
 func main() {
@@ -57,6 +58,12 @@ func parse(args []string) (o options, err error) {
 	if flags.NArg() > 0 || o.seeds < 1 || o.leechers < 0 {
 		return o, errors.New("nothing but flags is understood, and no less than one seed and no leechers at all")
 	}
+	o.command = "go run ./cmd/internal/sim/tables"
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name != "o" && f.Name != "commit" {
+			o.command += fmt.Sprintf(" -%s='%v'", f.Name, f.Value)
+		}
+	})
 	o.run, err = regexp.Compile(*run)
 	return o, err
 }
@@ -92,7 +99,7 @@ func play(o options, to io.Writer) error {
 	}
 	var failures []string
 	var text bytes.Buffer
-	fmt.Fprintf(&text, head, o.commit, o.seeds)
+	fmt.Fprintf(&text, head, o.commit, o.command)
 	printed := 0
 	for n := range rows {
 		outcome := rows[n].Measure(seeds, runtime.GOMAXPROCS(0))
@@ -176,12 +183,15 @@ func diversity(to *bytes.Buffer, o *sim.Outcome) {
 	}
 }
 
-// head is what stands above the tables: the commit and how many seeds.
+// head is what stands above the tables: the commit and the command.
 const head = `# Simulated swarms
 
-This file is written by ` + "`make sim`" + `, of commit %s, with %d seeds a row. Each swarm is played in virtual time by
-the very core that the program runs; package sim says what the network is like. One row alone, with a few seeds, or every decision
-of one play:
+Written by ` + "`make sim`" + `, which plays swarms in virtual time with the very core that the program runs; package sim says what their
+network is like. These tables are of commit %s, by
+
+    %s
+
+One row alone with a few seeds, and every decision of one play:
 
     go run ./cmd/internal/sim/tables -run crowd-100 -seeds 3
     go run ./cmd/internal/sim/tables -run crowd-100 -replay 7

@@ -63,7 +63,7 @@ func TestTables(t *testing.T) {
 	if string(written) != out {
 		t.Error("what is written is not what is printed")
 	}
-	for _, want := range []string{"commit abc1234, with 2 seeds", "## crowd-2\n", "| efficiency | at least 0.85 | 0.", "| 90 % |"} {
+	for _, want := range []string{"commit abc1234, by\n\n    go run ./cmd/internal/sim/tables -n='2' -run='crowd' -seeds='2'\n", "## crowd-2\n", "| efficiency | at least 0.85 | 0.", "| 90 % |"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
