@@ -13,7 +13,7 @@ var shortfalls = map[shortfall]float64{
 	{"crowd-20", "time of the last 1 %"}:                       0.04,
 	{"crowd-100", "efficiency"}:                                0.69,
 	{"crowd-100", "copies sent by the seed until one is out"}:  1.32,
-	{"crowd-1000", "efficiency"}:                               0.60,
+	{"crowd-1000", "efficiency"}:                               0.64,
 	{"crowd-1000", "copies sent by the seed until one is out"}: 1.40,
 
 	{"fast-seed-20", "efficiency"}:               0.78,
