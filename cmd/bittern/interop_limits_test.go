@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -98,33 +99,33 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// keepsTo checks that a count grows at a rate, over each span of ten seconds of twelve that begin when the transfer runs: never by
-// more than 2 % above it, and by no less than 2 % below it in the best of them, for a test that has to wait for a processor
-// makes it slower.
+// keepsTo checks that a count grows at a rate within 2 %, over the median of the spans of ten seconds that begin in the two
+// seconds after the transfer has begun: transmission sends in pulses of half a second, and where it does single
+// spans have one more or one less.
 func keepsTo(t *testing.T, rate float64, count *atomic.Int64) {
 	t.Helper()
-	const span, spare = 10, 2 // seconds
+	const every = 100 * time.Millisecond
+	const span, starts = 100, 20 // samples
 	await(t, 60*time.Second, "the transfer runs", func() bool { return count.Load() > mib })
 	type sample struct {
 		at time.Time
 		n  int64
 	}
 	var samples []sample
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for len(samples) <= span+spare {
+	for len(samples) < span+starts {
 		<-tick.C
 		samples = append(samples, sample{time.Now(), count.Load()})
 	}
-	best := 0.0
+	var got []float64
 	for i, last := range samples[span:] {
-		got := float64(last.n-samples[i].n) / last.at.Sub(samples[i].at).Seconds() / rate
-		t.Logf("%.4f of the limit", got)
-		if best = max(best, got); got > 1.02 {
-			t.Errorf("%.4f of the limit over ten seconds", got)
-		}
+		got = append(got, float64(last.n-samples[i].n)/last.at.Sub(samples[i].at).Seconds()/rate)
 	}
-	if best < 0.98 {
-		t.Errorf("%.4f of the limit over the best ten seconds", best)
+	slices.Sort(got)
+	median := got[len(got)/2]
+	t.Logf("%.4f of the limit, from %.4f to %.4f", median, got[0], got[len(got)-1])
+	if median < 0.98 || median > 1.02 {
+		t.Errorf("%.4f of the limit over ten seconds", median)
 	}
 }
