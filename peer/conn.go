@@ -96,6 +96,13 @@ func (c *Conn) Close(cause error) {
 	})
 }
 
+// Finish closes the connection as soon as what is queued has been sent, but after a time limit in any case. Nothing more
+// can be queued. It does not wait.
+func (c *Conn) Finish(limit time.Duration) {
+	c.outbox.finish()
+	time.AfterFunc(limit, func() { c.Close(nil) })
+}
+
 // write is the writer goroutine.
 func (c *Conn) write() {
 	defer close(c.written)

@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +102,36 @@ func testCloseWithoutCause(t *testing.T) {
 	r.c.Close(nil)
 	if err := r.end(); !errors.Is(err, ErrClosed) {
 		t.Errorf("ended by %v", err)
+	}
+}
+
+// Finish lets go out what is queued, but waits no longer than it is told for a peer that does not read.
+func TestFinish(t *testing.T) { synctest.Test(t, testFinish) }
+func testFinish(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		r := newRig(t, nil)
+		want := msg(wire.Message{ID: wire.Have, Index: 3})
+		r.c.Send(Outgoing{Control: append(ControlBuffer(), want...)})
+		start := time.Now()
+		r.c.Finish(time.Second)
+		if r.c.Send(Outgoing{Control: append(ControlBuffer(), want...)}) {
+			t.Error("more is taken")
+		}
+		limit := time.Second
+		if reads {
+			limit = 0
+			go func() {
+				if got, err := io.ReadAll(r.theirs); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("the peer reads %x, %v; want %x", got, err, want)
+				}
+			}()
+		}
+		if err := r.end(); !errors.Is(err, ErrClosed) {
+			t.Errorf("ended by %v", err)
+		}
+		if d := time.Since(start); d != limit {
+			t.Errorf("reads %t: ended after %v, want %v", reads, d, limit)
+		}
 	}
 }
 

@@ -131,6 +131,21 @@ func (b *outbox) take(dst []Outgoing, limit int) []Outgoing {
 	return dst
 }
 
+// finish refuses everything from now on.
+func (b *outbox) finish() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.signal()
+}
+
+// finished reports whether nothing is queued and nothing will be.
+func (b *outbox) finished() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed && len(b.items) == 0
+}
+
 // close refuses everything from now on and releases what was queued.
 func (b *outbox) close() {
 	b.mu.Lock()

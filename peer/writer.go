@@ -39,6 +39,9 @@ func (w *writer) run() error {
 			last = time.Now()
 			continue
 		}
+		if w.c.outbox.finished() {
+			return ErrClosed
+		}
 		select {
 		case <-w.c.outbox.wake:
 		case <-w.c.done:

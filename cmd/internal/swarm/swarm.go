@@ -76,6 +76,9 @@ const (
 	slabSize = 256 << 10
 )
 
+// farewell is how long a swarm that is complete waits for its last messages to go out.
+const farewell = 500 * time.Millisecond
+
 // A Swarm downloads and seeds one torrent.
 type Swarm struct {
 	cfg Config
@@ -163,7 +166,11 @@ func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 	}
 	cancel()
 	for _, l := range s.links {
-		l.conn.Close(errStopped)
+		if s.outcome == core.Complete && s.err == nil {
+			l.conn.Finish(farewell) // who serves us may wait to hear that we have everything
+		} else {
+			l.conn.Close(errStopped)
+		}
 	}
 	last.Uploaded += s.settle()
 	s.in.close(last)

@@ -41,7 +41,7 @@ func testDownload(t *testing.T) {
 	if s := a.s.in.Snapshot(); s.Uploaded < int64(len(o.data)) || s.Met != 1 {
 		t.Errorf("last snapshot of the seed is %+v", s)
 	}
-	for _, what := range []string{"peer joined", "peer left"} {
+	for _, what := range []string{"peer joined", "peer dropped"} {
 		if n := a.logged("level=INFO", what, "10.0.0.2", "id", "-TT") + a.logged("level=INFO", what, "10.0.0.2", "why"); n != 1 {
 			t.Errorf("the seed's log has %d lines %q\n%s", n, what, &a.log)
 		}

@@ -84,7 +84,7 @@ func TestUnwantedPiecesAreLeftAlone(t *testing.T) {
 	r.handle(Event{Op: Joined, Link: 2, Remote: fast(2)})
 	r.forget()
 	r.handle(Event{Op: Verified, Piece: 2, OK: true})
-	r.want("interest is over", "1:not interested, 2:have")
+	r.want("interest is over", "1:have, 1:not interested, 2:have")
 	r.handle(Event{Op: Stored})
 	r.want("complete, as far as we want it", "completed, 2:extended, 1:extended, 1:drop both ends are seeds")
 }

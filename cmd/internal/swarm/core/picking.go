@@ -342,9 +342,9 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 	c.pick.sched.Verified(i)
 	c.acquit(i, sums)
 	for _, l := range c.links {
-		if !c.pick.sched.Has(l.sched, i) {
-			c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
-		} else if l.amInterested {
+		// Those who have the piece are told too: a seed spreads what is rare by it, and knows a copy when it is whole.
+		c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
+		if l.amInterested && c.pick.sched.Has(l.sched, i) {
 			c.updateInterest(l)
 		}
 	}

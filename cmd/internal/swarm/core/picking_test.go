@@ -122,7 +122,7 @@ func TestHaveAndInterestFollowAVerifiedPiece(t *testing.T) {
 	}
 	r.forget()
 	r.handle(Event{Op: Verified, Piece: 0, OK: true})
-	r.want("told to those who lack it", "1:not interested, 2:have")
+	r.want("told to all", "1:have, 1:not interested, 2:have")
 	r.handle(Event{Op: Stored})
 	r.want("the end", "done complete")
 	r.block(1, piece.Block{Length: piece.BlockSize})
