@@ -58,7 +58,11 @@ type SeedUntil struct {
 	Forever bool
 	Ratio   float64       // uploaded / size; 0 means no such condition
 	Time    time.Duration // 0 means no such condition
+	Copies  int           // other complete copies that are known, at most [MaxCopies]; 0 means no such condition
 }
+
+// MaxCopies is the most other copies that can be waited for.
+const MaxCopies = core.MaxCopies
 
 // GetOptions are what `get` can be told.
 type GetOptions struct {

@@ -27,6 +27,9 @@ func (x *transfer) snapshot() ui.Snapshot {
 	switch {
 	case s.Seeding && x.plan.seed != (SeedUntil{}):
 		out.State, out.Seeding, out.DownRate = "seeding", x.plan.serveOnly, 0
+		if n := x.plan.seed.Copies; n > 0 {
+			out.Note = fmt.Sprintf("%d of %s", min(s.Copies, n), plural(n, "other copy"))
+		}
 	case s.Seeding:
 		out.State = "complete"
 	case s.Peers == 0:

@@ -193,6 +193,6 @@ func (x *transfer) content(p plan) swarm.Content {
 		Peering: x.peering(), Info: info, InfoHash: x.hash,
 		Layout: x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
 		Stall: p.stall, MaxTime: x.remaining(p.maxTime),
-		Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time},
+		Seed: core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time, Copies: p.seed.Copies},
 	}}
 }

@@ -65,6 +65,7 @@ func bindSeedUntil(cmd *cobra.Command, o *app.SeedUntil) {
 	f := cmd.Flags()
 	f.Var(into(&o.Ratio, "RATIO", "", parseRatio), "seed-ratio", "seed until so many times the size is uploaded")
 	f.Var(into(&o.Time, "TIME", "", parseDuration), "seed-time", "seed for so long")
+	f.Var(into(&o.Copies, "N", "", parseCopies), "until-copies", "seed until so many other peers are known to have everything")
 }
 
 // complete gives a flag's values to shell completion.

@@ -61,7 +61,7 @@ func TestGetDefaults(t *testing.T) {
 func TestGetFlags(t *testing.T) {
 	got, errs, code := parseGet(nil, "-d", "D", "-o", "N", "-s", "1,3-5", "-x", "*.txt", "-l", "--overwrite",
 		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers", "--no-pex", "--no-lsd",
-		"--max-peers", "7", "--no-dht", "--dht-bootstrap", "[::1]:3", "--dht-bootstrap", "a.example:4", "--metadata-timeout", "1s", "--save-torrent", "S", "--metadata-only", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--seed",
+		"--max-peers", "7", "--no-dht", "--dht-bootstrap", "[::1]:3", "--dht-bootstrap", "a.example:4", "--metadata-timeout", "1s", "--save-torrent", "S", "--metadata-only", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--until-copies", "3", "--seed",
 		"--sequential", "--interface", "127.0.0.2", "-4", "-qq", "-v", "--log", "L", "--json", "--progress", "none", "x.torrent")
 	ports, err := app.ParsePorts("6881-6889")
 	if err != nil {
@@ -75,7 +75,7 @@ func TestGetFlags(t *testing.T) {
 			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
 			DHTBootstrap: []string{"[::1]:3", "a.example:4"},
 		},
-		SeedUntil: app.SeedUntil{Forever: true, Ratio: 1.5, Time: 5 * time.Minute},
+		SeedUntil: app.SeedUntil{Forever: true, Ratio: 1.5, Time: 5 * time.Minute, Copies: 3},
 		Shown:     app.Shown{JSON: true, Quiet: 2, Verbose: 1, Log: "L"},
 	}
 	want.Mode, _ = app.ParseProgress("none") // a name that is known

@@ -155,6 +155,15 @@ func parseCount(s string) (int, error) {
 	return n, nil
 }
 
+// parseCopies reads how many other copies there are to be.
+func parseCopies(s string) (int, error) {
+	n, err := parseCount(s)
+	if err == nil && n > app.MaxCopies {
+		err = fmt.Errorf("want at most %d", app.MaxCopies)
+	}
+	return n, err
+}
+
 // parseRatio reads a share ratio.
 func parseRatio(s string) (float64, error) {
 	r, err := strconv.ParseFloat(s, 64)

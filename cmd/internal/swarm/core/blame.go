@@ -135,6 +135,7 @@ func (c *Core) convict(l *link, i int) {
 	l.liar = true
 	c.blame.liars++
 	c.dialing.ban(&l.contact)
+	c.copies.remove(&l.remote)
 	if c.byID[l.id] == l {
 		c.drop(l, &Misdeed{What: "sent corrupt data in piece " + itoa(i), Ban: true})
 	}

@@ -11,9 +11,9 @@
 // know of peers is the roster.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
-// send), turns (to whom first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom asks), choking (whom to serve), dialing (whom to
-// connect to), limits (how fast), pex (whom to tell of whom), blame (who
-// lied) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
+// send), turns (to whom first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom
+// asks), choking (whom to serve), dialing (whom to connect to), limits (how fast), pex (whom to tell of whom), blame (who
+// lied), copies (who has everything) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
 package core
 
@@ -54,10 +54,11 @@ type Seeding struct {
 	Forever bool          // until told otherwise
 	Ratio   float64       // until uploaded / content reaches it; 0 means no such condition
 	Time    time.Duration // until so long after completion; 0 means no such condition
+	Copies  int           // until so many other complete copies are known, at most [MaxCopies]; 0 means no such condition
 }
 
 // wanted reports whether there is to be any seeding at all.
-func (s Seeding) wanted() bool { return s.Forever || s.Ratio > 0 || s.Time > 0 }
+func (s Seeding) wanted() bool { return s.Forever || s.Ratio > 0 || s.Time > 0 || s.Copies > 0 }
 
 const (
 	defaultSlots = 4
@@ -69,12 +70,12 @@ const (
 // A Core is one torrent's swarm, as a value. It is not safe for concurrent use.
 type Core struct {
 	roster
-	cfg    Config
-	links  []*link          // the contacts again, with what else is known of them
-	byID   map[LinkID]*link // for look-up only
-	seeds  int              // links that have everything
-	copies int
+	cfg   Config
+	links []*link          // the contacts again, with what else is known of them
+	byID  map[LinkID]*link // for look-up only
+	seeds int              // links that have everything
 
+	copies  copyState
 	pick    pickState
 	serving serveState
 	fast    fastState
@@ -107,6 +108,7 @@ func newCore(r roster, cfg Config) *Core {
 	now := r.now
 	c := &Core{roster: r, cfg: cfg, byID: make(map[LinkID]*link)}
 	c.down, c.up = rate.NewMeter(rateWindow), rate.NewMeter(rateWindow)
+	c.copies.init()
 	c.pick.init(&cfg)
 	c.fast.init(&cfg)
 	c.telling.init()
@@ -236,7 +238,7 @@ func (c *Core) Snapshot(now time.Time) Snapshot {
 		Total: c.pick.total, Left: c.pick.sched.Left(),
 		Received: c.received, Uploaded: c.uploaded, Wasted: c.wasted,
 		DownRate: int64(c.down.Rate(now)), UpRate: int64(c.up.Rate(now)),
-		Peers: len(c.links), Seeds: c.seeds, Liars: c.blame.liars, Copies: c.copies, Dialing: c.dialing.underWay, Known: c.dialing.known(),
+		Peers: len(c.links), Seeds: c.seeds, Liars: c.blame.liars, Copies: c.copies.count(), Dialing: c.dialing.underWay, Known: c.dialing.known(),
 		Met: c.met, Seeding: c.leaving.complete, Since: c.leaving.lastData,
 	}
 	s.Done = s.Total - s.Left

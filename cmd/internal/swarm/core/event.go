@@ -144,7 +144,7 @@ type Snapshot struct {
 	Peers       int   // connected
 	Seeds       int   // of them, those that have everything
 	Liars       int   // peers banned for corrupt data
-	Copies      int   // connected peers that have become complete while we watched
+	Copies      int   // other complete copies known: peers that said in this run that they have everything
 	Dialing     int
 	Known       int  // addresses we could try
 	Met         int  // handshakes completed in this run

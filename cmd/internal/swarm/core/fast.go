@@ -183,9 +183,7 @@ func (c *Core) lost(l *link, payload []byte) {
 	if l.seed {
 		l.seed = false
 		c.seeds--
-		if l.wasLeech {
-			c.copies-- // it is none any more
-		}
+		c.copies.remove(&l.remote) // it is none any more
 		if l.reneged++; l.reneged > maxReneged {
 			c.drop(l, misdeed("has everything and then not, again and again"))
 			return

@@ -78,6 +78,9 @@ func (c *Core) seededEnough() bool {
 	if seed.Ratio > 0 && float64(c.uploaded) >= seed.Ratio*float64(c.pick.total) {
 		return true
 	}
+	if seed.Copies > 0 && c.copies.count() >= seed.Copies {
+		return true
+	}
 	return due(c.now, c.seedTimeAt()) || due(c.now, c.maxTimeAt())
 }
 

@@ -46,10 +46,9 @@ type link struct {
 
 	unproven int // bad pieces that it had a part in, where nothing proved whose fault they were
 
-	sched    *piece.Peer // what it has
-	gotHave  bool        // it has said what it has, so a bitfield would be late
-	wasLeech bool        // it lacked something when it said so first
-	reneged  int         // times that it had everything and then did not
+	sched   *piece.Peer // what it has
+	gotHave bool        // it has said what it has, so a bitfield would be late
+	reneged int         // times that it had everything and then did not
 
 	// Picking: what we ask of it.
 	choked    bool // it chokes us
@@ -164,7 +163,7 @@ func (c *Core) message(l *link, m wire.Message) {
 		return
 	}
 	if !l.gotHave { // BEP 3: the bitfield is first or not at all; a peer without one has nothing
-		l.gotHave, l.wasLeech = true, true
+		l.gotHave = true
 	}
 	switch m.ID {
 	case wire.Choke:
@@ -215,8 +214,7 @@ func (c *Core) extended(l *link, m wire.Message) {
 // haveSet takes the message that says at once what the peer has. BEP 3 and BEP 6 want it first and once, but aria2c sends a
 // bitfield in place of many haves, and "have all" when these complete it.
 func (c *Core) haveSet(l *link, m wire.Message) {
-	first := !l.gotHave
-	if !first && m.ID == wire.HaveNone {
+	if l.gotHave && m.ID == wire.HaveNone {
 		c.drop(l, errLateNone)
 		return
 	}
@@ -233,9 +231,6 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 		c.pick.sched.HaveSet(l.sched, b)
 	}
 	c.hasMore(l)
-	if first {
-		l.wasLeech = !l.seed
-	}
 }
 
 // have takes the news that the peer has one more piece.
@@ -254,9 +249,7 @@ func (c *Core) hasMore(l *link) {
 	if !l.seed && c.pick.sched.PeerCount(l.sched) == c.cfg.Layout.Pieces() {
 		l.seed = true
 		c.seeds++
-		if l.wasLeech {
-			c.copies++
-		}
+		c.copies.add(&l.remote)
 		c.seedsPart(l)
 		if c.byID[l.id] != l {
 			return

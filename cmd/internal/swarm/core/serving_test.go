@@ -235,8 +235,8 @@ func TestALaterHaveAllIsTheRest(t *testing.T) {
 	r.say(1, wire.HaveAll)
 	r.say(1, wire.HaveAll)
 	r.want("no offence", "1:interested")
-	if !r.c.byID[1].seed || r.c.seeds != 1 || r.c.copies != 1 {
-		t.Errorf("a seed: %t; %d seeds, %d of them new", r.c.byID[1].seed, r.c.seeds, r.c.copies)
+	if !r.c.byID[1].seed || r.c.seeds != 1 || r.c.copies.count() != 1 {
+		t.Errorf("a seed: %t; %d seeds, %d copies", r.c.byID[1].seed, r.c.seeds, r.c.copies.count())
 	}
 }
 

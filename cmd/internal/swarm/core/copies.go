@@ -1,0 +1,50 @@
+package core
+
+import "net/netip"
+
+// copyState counts the other complete copies of the torrent: the peers that have told us, in this run, that they have every
+// piece, when they joined or by the last piece they got. Each counts once, by its peer id, and goes on counting when it
+// leaves: two seeds part as soon as they know each other.
+//
+// It is what peers say of themselves at first hand, and no more can be had: nobody can see into their disks. What
+// trackers and other peers say of third parties (BEP 3 "complete", BEP 11 flags) does not count. A tracker counts
+// us, each address of one client, and those that vanished half an hour ago; whoever runs it could send all seeds home
+// with a number, while a count that is too low only keeps a seed at work for longer. A peer whose data proved false no longer
+// counts, and of one address no more do than may be connected from it, loopback excepted.
+type copyState struct {
+	owners map[[20]byte]netip.Addr // by peer id; look-up only
+	perIP  map[netip.Addr]int      // of owners; look-up only
+}
+
+// MaxCopies is how many other copies are remembered, and so the most that [Seeding] can wait for.
+const MaxCopies = 10_000
+
+func (s *copyState) init() {
+	s.owners = make(map[[20]byte]netip.Addr)
+	s.perIP = make(map[netip.Addr]int)
+}
+
+// count returns how many copies are known.
+func (s *copyState) count() int { return len(s.owners) }
+
+// add counts the copy of a peer that has everything.
+func (s *copyState) add(remote *Remote) {
+	ip := remote.Addr.Addr()
+	if _, known := s.owners[remote.ID]; known || len(s.owners) == MaxCopies || s.perIP[ip] == maxPerIP && !ip.IsLoopback() {
+		return
+	}
+	s.owners[remote.ID] = ip
+	s.perIP[ip]++
+}
+
+// remove takes back the copy of a peer that has lied, or has lost a piece.
+func (s *copyState) remove(remote *Remote) {
+	ip, known := s.owners[remote.ID]
+	if !known {
+		return
+	}
+	delete(s.owners, remote.ID)
+	if s.perIP[ip]--; s.perIP[ip] == 0 {
+		delete(s.perIP, ip)
+	}
+}

@@ -1,0 +1,131 @@
+package core
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"bittern/peer/wire"
+)
+
+// nth is the remote end of a peer with an id and an address of its own.
+func nth(id LinkID, ip string) *Remote {
+	r := remote(id)
+	r.Fast = true
+	if ip != "" {
+		r.Addr = netip.AddrPortFrom(netip.MustParseAddr(ip), uint16(1000+id))
+	}
+	return r
+}
+
+// comes joins a peer that says at once that it has everything.
+func (r *rig) comes(id LinkID, as *Remote) {
+	r.handle(Event{Op: Joined, Link: id, Remote: as})
+	r.say(id, wire.HaveAll)
+}
+
+// wantCopies checks how many copies are known.
+func (r *rig) wantCopies(why string, want int) {
+	r.t.Helper()
+	if s := r.c.Snapshot(r.now); s.Copies != want {
+		r.t.Errorf("%s: %d copies, want %d", why, s.Copies, want)
+	}
+}
+
+func seeder(t *testing.T, until Seeding) *rig {
+	l := layoutOf(t, 2*64*kib, 64*kib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: until})
+	r.tick(0)
+	r.forget()
+	return r
+}
+
+// Whoever came complete and whoever became so count alike, once, and after they have gone.
+func TestCopiesArePeersThatHaveEverything(t *testing.T) {
+	r := seeder(t, Seeding{Copies: 3, Time: time.Hour})
+	r.comes(1, nth(1, ""))
+	r.want("a seed is not kept", "1:have all, 1:drop both ends are seeds")
+	r.wantCopies("a seed", 1)
+	r.comes(2, nth(1, "198.18.9.9"))
+	r.wantCopies("the same peer from elsewhere", 1)
+	r.handle(Event{Op: Joined, Link: 3, Remote: nth(3, "")})
+	r.msg(3, wire.Message{ID: wire.Have, Index: 0})
+	r.wantCopies("half a copy", 1)
+	r.msg(3, wire.Message{ID: wire.Have, Index: 0})
+	r.wantCopies("the same half", 1)
+	r.msg(3, wire.Message{ID: wire.Have, Index: 1})
+	r.wantCopies("the other half", 2)
+	r.forget()
+	r.comes(4, nth(4, ""))
+	r.want("the third", "4:have all, 4:drop both ends are seeds, done complete")
+}
+
+// A partial seed wants nothing, but is no copy.
+func TestAPartialSeedIsNoCopy(t *testing.T) {
+	r := seeder(t, Seeding{Copies: 1})
+	r.handle(Event{Op: Joined, Link: 1, Remote: nth(1, "")})
+	r.msg(1, wire.Message{ID: wire.Have, Index: 0})
+	r.msg(1, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, wire.ExtHandshake{UploadOnly: true})})
+	r.wantCopies("a partial seed", 0)
+	if !r.has("1:drop both ends are seeds") {
+		t.Error("it is kept")
+	}
+}
+
+// Of one address only so many count, so that nobody alone can pass for all the copies that are waited for.
+func TestCopiesOfOneAddressAreBounded(t *testing.T) {
+	for _, tt := range []struct {
+		ip   string
+		want int
+	}{{"198.18.1.1", maxPerIP}, {"127.0.0.1", 10}} {
+		r := seeder(t, Seeding{Copies: 11})
+		for i := range LinkID(10) {
+			r.comes(1+i, nth(1+i, tt.ip))
+		}
+		r.wantCopies(tt.ip, tt.want)
+	}
+}
+
+func TestWhatIsRememberedOfCopiesIsBounded(t *testing.T) {
+	var s copyState
+	s.init()
+	for i := range MaxCopies + 10 {
+		r := remote(1)
+		r.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
+		r.ID = [20]byte{byte(i >> 16), byte(i >> 8), byte(i)}
+		s.add(r)
+	}
+	if s.count() != MaxCopies || len(s.perIP) != MaxCopies {
+		t.Errorf("%d copies of %d addresses, want %d", s.count(), len(s.perIP), MaxCopies)
+	}
+}
+
+// The copy of a liar is worth nothing.
+func TestALiarIsNoCopy(t *testing.T) {
+	l := layoutOf(t, 2*64*kib, 64*kib)
+	r := newRig(t, Config{Layout: l, Seed: Seeding{Copies: 2}})
+	r.seed(1)
+	r.wantCopies("a seed", 1)
+	for _, b := range r.takeAsks() {
+		r.block(1, b)
+	}
+	r.handle(Event{Op: Verified, Piece: 0})
+	r.wantCopies("convicted", 0)
+	if len(r.c.copies.perIP) != 0 {
+		t.Error("its address is still counted")
+	}
+}
+
+// Whom a download came from counts too: enough copies may be known when it is complete.
+func TestCopiesKnownAtCompletionAreEnough(t *testing.T) {
+	l := layoutOf(t, 64*kib, 64*kib)
+	r := newRig(t, Config{Layout: l, Seed: Seeding{Copies: 1}})
+	r.seed(1)
+	for _, b := range r.takeAsks() {
+		r.block(1, b)
+	}
+	r.handle(Event{Op: Verified, Piece: 0, OK: true})
+	r.forget()
+	r.handle(Event{Op: Stored})
+	r.want("no more is waited for", "completed, 1:drop both ends are seeds, done complete")
+}
