@@ -14,7 +14,7 @@ const (
 	ownHandles = 22
 
 	maxFiles   = 32  // that the storage keeps open
-	maxPending = 100 // inbound connections that have not shaken hands
+	maxPending = 256 // inbound connections that have not shaken hands: an office may come all at once
 )
 
 // shareHandles divides a limit on open handles; 0 or less means no limit. At most peers connections are

@@ -8,9 +8,9 @@ func TestShareHandles(t *testing.T) {
 		limit, peers int
 		want         handleBudget
 	}{
-		{"no limit", 0, 80, handleBudget{32, 80, 100}},
-		{"the usual 1024", 1024, 80, handleBudget{32, 80, 100}},
-		{"many peers wanted", 1024, 5000, handleBudget{32, 870, 100}},
+		{"no limit", 0, 80, handleBudget{32, 80, 256}},
+		{"the usual 1024", 1024, 80, handleBudget{32, 80, 242}},
+		{"many peers wanted", 1024, 5000, handleBudget{32, 728, 242}},
 		{"256", 256, 80, handleBudget{32, 80, 50}},
 		{"40", 40, 80, handleBudget{6, 9, 3}},
 		{"next to none", 8, 80, handleBudget{2, 1, 1}},
