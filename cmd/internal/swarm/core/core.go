@@ -12,7 +12,8 @@
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to
 // send), turns (to whom first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom
-// asks), choking (whom to serve), dialing (whom to connect to), limits (how fast), pex (whom to tell of whom), blame (who
+// asks), choking (whom to serve), dialing (whom to connect to), turnover (who makes room), limits (how fast), pex (whom to
+// tell of whom), blame (who
 // lied), copies (who has everything) and leaving (when to stop). [Core.Handle] only routes. The core never ranges over a map to decide something: map
 // order would leak into the effects.
 package core
@@ -171,6 +172,7 @@ func (c *Core) due() {
 		c.limits.measure(c.now, c.up.Rate(c.now))
 		c.grantFast()
 		c.gossip()
+		c.turnOver()
 	}
 	c.show()
 	c.serveMetadata()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bittern/peer/compact"
+	"bittern/peer/rate"
 	"bittern/peer/wire"
 )
 
@@ -18,13 +19,16 @@ type dialState struct {
 	book     map[netip.AddrPort]*address // look-up only
 	order    []*address                  // in order of discovery: what is ranged over
 	underWay int
-	barred   int       // of order, those that are banned
-	next     time.Time // when an idle address is due and there is room for it; zero: none
-	stale    bool      // next is to be worked out again
+	flying   [2]int      // of those under way, by family
+	pace     rate.Bucket // dials; see wantsPeers
+	barred   int         // of order, those that are banned
+	next     time.Time   // when an idle address is due and there is room for it; zero: none
+	stale    bool        // next is to be worked out again
 
 	perIP map[netip.Addr]int // addresses dialed or linked; look-up only
 
-	// retry is when dials may go on after one has failed on this side, by family (IPv4, IPv6).
+	// retry is when dials may go on after one has failed on this side, by family (IPv4, IPv6). Until one has come to anything
+	// else, there is one at a time.
 	retry [2]time.Time
 
 	bannedIPs   map[netip.Addr]bool
@@ -57,6 +61,7 @@ const (
 
 const (
 	maxKnown  = 2000 // addresses kept
+	leastPace = 10   // dials a second
 	maxSelves = 8    // addresses of our own: two families, as seen from this machine, its network and the world
 
 	// A peer that refuses is tried again after a minute, doubling up to half an hour; one the user
@@ -76,7 +81,9 @@ const (
 	hopelessAfter = 3
 )
 
-func (s *dialState) init() {
+func (s *dialState) init(halfOpen int) {
+	pace := int64(max(leastPace, halfOpen))
+	s.pace = rate.NewBucket(pace, 2*pace)
 	s.book = make(map[netip.AddrPort]*address)
 	s.perIP = make(map[netip.Addr]int)
 	s.bannedIPs = make(map[netip.Addr]bool)
@@ -175,16 +182,21 @@ func (r *roster) dialMore() {
 			return
 		}
 		s.set(a, dialing)
-		s.underWay++
+		s.pace.Take(r.now, 1)
 		r.emit(Effect{Op: Dial, Addr: a.at})
 	}
 }
 
-// wantsPeers reports whether to connect to more peers.
+// wantsPeers reports whether to connect to more peers. In the long run no more dials begin in a second than may be under way
+// at once, or leastPace: when a network is lost all peers are, and all their addresses come due together.
 func (r *roster) wantsPeers() bool {
 	s := &r.dialing
 	if s.underWay >= r.peering.HalfOpen || len(r.contacts)+s.underWay >= r.peering.MaxPeers {
 		s.next, s.stale = time.Time{}, true
+		return false
+	}
+	if at := s.pace.Ready(r.now); at.After(r.now) {
+		s.next, s.stale = at, true
 		return false
 	}
 	if s.stale {
@@ -204,10 +216,10 @@ func (s *dialState) refresh() {
 }
 
 // waits reports whether an address is to be dialed some time: more than three of one IP never are at a
-// time, so that a source of lies cannot turn us on somebody.
+// time, so that a source of lies cannot turn us on somebody. Where this side has failed, one dial shows whether it still does.
 func (s *dialState) waits(a *address) bool {
-	ip := a.at.Addr()
-	return a.state == idle && (s.perIP[ip] < maxPerIP || ip.IsLoopback())
+	ip, f := a.at.Addr(), family(a.at)
+	return a.state == idle && (s.perIP[ip] < maxPerIP || ip.IsLoopback()) && (s.retry[f].IsZero() || s.flying[f] == 0)
 }
 
 // dueAt returns when an idle address may be dialed.
@@ -291,11 +303,8 @@ func (s *dialState) listens(l *contact) {
 	}
 }
 
-// settle ends a dial, if one was under way, with a new state.
+// settle gives an address a new state, unless it is banned.
 func (s *dialState) settle(a *address, to addressState) {
-	if a.state == dialing {
-		s.underWay--
-	}
 	if a.state != banned {
 		s.set(a, to)
 	}
@@ -304,7 +313,15 @@ func (s *dialState) settle(a *address, to addressState) {
 
 // set changes the state of an address.
 func (s *dialState) set(a *address, to addressState) {
-	ip := a.at.Addr()
+	ip, f := a.at.Addr(), family(a.at)
+	if a.state == dialing {
+		s.underWay--
+		s.flying[f]--
+	}
+	if to == dialing {
+		s.underWay++
+		s.flying[f]++
+	}
 	if a.state.busy() {
 		if s.perIP[ip]--; s.perIP[ip] == 0 {
 			delete(s.perIP, ip)
@@ -361,8 +378,8 @@ func (s *dialState) left(r *roster, l *contact, err error) {
 		a.failed = 0
 	}
 	s.pause(r, a)
-	if errors.Is(err, errBothSeeds) {
-		a.due = r.now.Add(mostPause) // it will hardly lose what it has
+	if errors.Is(err, errBothSeeds) || errors.Is(err, errUseless) {
+		a.due = r.now.Add(mostPause) // it will hardly lose what it has, or find what we want
 	}
 }
 

@@ -346,6 +346,32 @@ func (r *rig) failAll(d time.Duration, local bool) (dials int) {
 	return dials
 }
 
+// When the network is lost all peers are, and their addresses come due together: then dials are spread over time. While
+// this side fails there is one dial a second.
+func TestALostNetworkMakesNoStorm(t *testing.T) {
+	r := newRig(t, Config{Peering: Peering{MaxPeers: 500, HalfOpen: 30}})
+	for n := range 400 {
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(n + 1)}, Source: SourceTracker})
+		r.join(LinkID(n + 1))
+	}
+	r.tick(time.Minute)
+	for n := range 400 {
+		r.handle(Event{Op: Left, Link: LinkID(n + 1), Err: errors.New("no route to host")})
+	}
+	r.forget()
+	r.failAll(firstPause-time.Second, true)
+	if n := r.failAll(10*time.Second, true); n > 11 {
+		t.Errorf("%d dials in ten seconds without a network, want one in each", n)
+	}
+	first := r.failAll(time.Second, false)
+	if first > 90 {
+		t.Errorf("%d dials in the second after the network's return, want 90 at most", first)
+	}
+	if n := first + r.failAll(time.Minute, false); n < 400 {
+		t.Errorf("%d dials in the minute after the network's return, want one to each of 400", n)
+	}
+}
+
 func TestAFamilyWithoutANetworkHoldsNobodyUp(t *testing.T) {
 	r := newRig(t, Config{Peering: Peering{HalfOpen: 1}})
 	six := addrs("[2001:db8::1]:1", "[2001:db8::2]:1", "198.18.0.1:1", "198.18.0.2:1")

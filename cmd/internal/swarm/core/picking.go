@@ -206,7 +206,7 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	fresh, others := c.pick.sched.Received(l.sched, b)
 	if fresh {
 		c.emit(Effect{Op: Write, Block: b})
-		c.leaving.lastData, l.useful = c.now, true
+		c.leaving.lastData, l.exchanged, l.useful = c.now, c.now, true
 		c.blame.note(&c.cfg.Layout, b, l)
 	} else {
 		c.waste(n)

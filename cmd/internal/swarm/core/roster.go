@@ -54,13 +54,14 @@ type roster struct {
 	contacts []*contact // who is connected, in order of joining: what is ranged over
 	changes  int        // of contacts, and of what they say of themselves
 	met      int        // handshakes completed
+	nextTurn time.Time  // no peer gives way for its uselessness before
 	dialing  dialState
 	limits   limits
 }
 
 func newRoster(now time.Time, p Peering) roster {
 	r := roster{peering: p.withDefaults(), start: now, now: now, limits: newLimits(now, p)}
-	r.dialing.init()
+	r.dialing.init(r.peering.HalfOpen)
 	return r
 }
 
@@ -71,8 +72,12 @@ type contact struct {
 	joined time.Time
 	at     *address // where it can be dialed; nil if we do not know
 	useful bool     // it has given us something, or we it
-	liar   bool     // it was convicted
-	seed   bool     // it has everything
+
+	exchanged time.Time // when a block last passed between us, either way; zero if none has
+	useless   bool      // as far as turnover is concerned, at the last tick
+
+	liar bool // it was convicted
+	seed bool // it has everything
 
 	ext wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
 	pex pexState
@@ -188,7 +193,8 @@ func (r *roster) manyCalls(remote *Remote) bool {
 const idleFor = 10 * time.Second
 
 // spare returns the oldest connection of which neither end wants anything, and of only those that were
-// opened to us if it is their part of the places that is full. The error says that there is none.
+// opened to us if it is their part of the places that is full; or else one that has been useless for long. The error says that
+// there is none.
 func (r *roster) spare(ofCalls bool) (*contact, error) {
 	for _, o := range r.contacts {
 		if ofCalls && o.remote.Outgoing {
@@ -197,6 +203,9 @@ func (r *roster) spare(ofCalls bool) (*contact, error) {
 		if !o.amInterested && !o.interested && r.now.Sub(o.joined) >= idleFor {
 			return o, nil
 		}
+	}
+	if o := r.useless(ofCalls); o != nil {
+		return o, nil
 	}
 	return nil, errFull
 }

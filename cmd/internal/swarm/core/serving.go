@@ -103,7 +103,10 @@ func (c *Core) sent(l *link, n int) {
 		return
 	}
 	l.up.Add(c.now, n)
-	l.useful, l.refused = l.useful || n > 0, 0
+	if n > 0 {
+		l.exchanged, l.useful = c.now, true
+	}
+	l.refused = 0
 	n = min(n, l.upload.inFlight) // whatever the shell says, nobody gets credit that was not given
 	c.serving.reading -= n
 	l.upload.took(c.now, n)
