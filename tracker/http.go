@@ -18,6 +18,10 @@ import (
 
 const maxRedirects = 5
 
+// paused is the event of a partial seed: it "MUST send an event=paused parameter in every announce while it is a partial seed" (BEP 21).
+// Only goodbye is said as ever, which BEP 3 has trackers rely on.
+const paused = "paused"
+
 // A reach says which hosts a request may go to. Each reach has its own connections, so that a kept one never
 // serves a request that could not have opened it.
 type reach uint8
@@ -93,7 +97,10 @@ func announceQuery(r Request, trackerID string) string {
 	if n, said := r.wanted(); said {
 		q.WriteString("&numwant=" + strconv.Itoa(n))
 	}
-	if r.Event != None {
+	switch {
+	case r.Partial && r.Event != Stopped:
+		q.WriteString("&event=" + paused)
+	case r.Event != None:
 		q.WriteString("&event=" + r.Event.String())
 	}
 	if trackerID != "" {

@@ -88,6 +88,21 @@ func TestAnnounceHTTP(t *testing.T) {
 	}
 }
 
+// A partial seed says so in every announce but its goodbye, and never that it is complete (BEP 21).
+func TestPartialSeedAnnounces(t *testing.T) {
+	for ev, want := range map[Event]string{None: paused, Started: paused, Completed: paused, Stopped: "stopped"} {
+		r := request
+		r.Partial, r.Event = true, ev
+		q, err := url.ParseQuery(announceQuery(r, ""))
+		if err != nil || q.Get("event") != want {
+			t.Errorf("%v by HTTP: %q, %v; want %q", ev, q.Get("event"), err, want)
+		}
+		if got := parseAnnouncePacket(appendAnnounce(nil, 0, 0, r, "")).Event; got == Completed {
+			t.Errorf("%v by UDP: completed", ev)
+		}
+	}
+}
+
 func TestAnnounceHTTPS(t *testing.T) {
 	s := httptest.NewUnstartedServer(say("de"))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of the client that refuses it

@@ -19,6 +19,7 @@ type registry struct {
 	hostMax  int           // peers of one address in a swarm; hosts on this machine are exempt
 	life     time.Duration // of a peer that does not announce
 	rng      *rand.Rand
+	order    []int // reused by pick
 }
 
 // members is one swarm.
@@ -35,10 +36,20 @@ type member struct {
 	addr netip.AddrPort
 	id   [20]byte
 	left int64 // bytes
+	part bool  // a partial seed (BEP 21)
 	seen time.Time
 }
 
 func (m *member) seeder() bool { return m.left == 0 }
+
+// wants reports whether the peer downloads.
+func (m *member) wants() bool { return m.left > 0 && !m.part }
+
+// A tally is what is counted of a swarm.
+type tally struct {
+	Counts
+	downloaders int // of the leechers, those that are no partial seeds (BEP 21)
+}
 
 // swarm returns the swarm of a torrent, nil when it is not served here.
 func (g *registry) swarm(now time.Time, hash [20]byte) *members {
@@ -94,7 +105,7 @@ func (g *registry) announce(now time.Time, s *members, addr netip.AddrPort, r Re
 	if r.Event == Completed && known && !m.seeder() {
 		s.downloaded++
 	}
-	m.id, m.left, m.seen = r.PeerID, r.Left, now
+	m.id, m.left, m.part, m.seen = r.PeerID, r.Left, r.Partial, now
 }
 
 // remove drops the peer at index i.
@@ -124,27 +135,33 @@ func (s *members) sweep(now time.Time, life time.Duration) {
 }
 
 // counts returns how many peers have everything and how many have not.
-func (s *members) counts() Counts {
-	c := Counts{Downloaded: s.downloaded}
+func (s *members) counts() tally {
+	c := tally{Counts: Counts{Downloaded: s.downloaded}}
 	for _, m := range s.list {
 		if m.seeder() {
 			c.Seeders++
 		} else {
 			c.Leechers++
 		}
+		if m.wants() {
+			c.downloaders++
+		}
 	}
 	return c
 }
 
-// pick calls yield for up to n peers that fit, from a random place on. It leaves out the one that asks, and for one that has everything
-// the others that have.
-func (g *registry) pick(s *members, asks netip.AddrPort, seeder bool, n int, fits func(netip.Addr) bool, yield func(*member)) {
-	if len(s.list) == 0 {
-		return
+// pick calls yield for up to n peers that fit, drawn at random. It leaves out the one that asks, and if that wants nothing the
+// others that do not either.
+func (g *registry) pick(s *members, asks netip.AddrPort, wants bool, n int, fits func(netip.Addr) bool, yield func(*member)) {
+	g.order = g.order[:0]
+	for i := range s.list {
+		g.order = append(g.order, i)
 	}
-	for i, k := g.rng.IntN(len(s.list)), 0; k < len(s.list) && n > 0; i, k = (i+1)%len(s.list), k+1 {
-		m := s.list[i]
-		if m.addr == asks || seeder && m.seeder() || !fits(m.addr.Addr()) {
+	for k := 0; k < len(g.order) && n > 0; k++ {
+		j := k + g.rng.IntN(len(g.order)-k)
+		g.order[k], g.order[j] = g.order[j], g.order[k]
+		m := s.list[g.order[k]]
+		if m.addr == asks || !wants && !m.wants() || !fits(m.addr.Addr()) {
 			continue
 		}
 		yield(m)

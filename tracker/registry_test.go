@@ -18,7 +18,7 @@ func anyFamily(netip.Addr) bool { return true }
 // known returns the peers that addr would be told of, sorted.
 func (g *registry) known(s *members, asks string, seeder bool, n int) []string {
 	var out []string
-	g.pick(s, netip.MustParseAddrPort(asks), seeder, n, anyFamily, func(m *member) { out = append(out, m.addr.String()) })
+	g.pick(s, netip.MustParseAddrPort(asks), !seeder, n, anyFamily, func(m *member) { out = append(out, m.addr.String()) })
 	slices.Sort(out)
 	return out
 }
@@ -34,7 +34,7 @@ func TestRegistryLife(t *testing.T) {
 	say("1.0.0.2:2", 0, Started)
 	say("1.0.0.3:3", 0, Started)
 	say("1.0.0.4:0", 5, Started) // takes no connections
-	if c := s.counts(); c != (Counts{Seeders: 2, Leechers: 1}) {
+	if c := s.counts().Counts; c != (Counts{Seeders: 2, Leechers: 1}) {
 		t.Errorf("counts %+v", c)
 	}
 	if got := g.known(s, "1.0.0.1:1", false, 9); !slices.Equal(got, []string{"1.0.0.2:2", "1.0.0.3:3"}) {
@@ -51,7 +51,7 @@ func TestRegistryLife(t *testing.T) {
 	say("1.0.0.9:9", 0, Completed) // never seen before: not a download of ours
 	say("1.0.0.9:9", 0, Stopped)   // gone
 	say("8.8.8.8:8", 0, Stopped)   // was not there
-	if c := s.counts(); c != (Counts{3, 0, 1}) || len(s.at) != 3 || len(s.hosts) != 3 {
+	if c := s.counts().Counts; c != (Counts{3, 0, 1}) || len(s.at) != 3 || len(s.hosts) != 3 {
 		t.Errorf("counts %+v, %d, %d", c, len(s.at), len(s.hosts))
 	}
 	now = now.Add(2 * time.Minute)

@@ -53,7 +53,7 @@ func Listen(address string, cfg ServerConfig) (*Server, error) {
 	s := &Server{interval: cmp.Or(cfg.Interval, time.Minute), now: time.Now, onPanic: cfg.OnPanic}
 	s.peers = registry{
 		swarms: make(map[[20]byte]*members), open: cfg.Open, swarmMax: 1024,
-		peerMax: cmp.Or(cfg.MaxPeers, 2000), hostMax: 100, life: 2*max(s.interval, clientInterval) + time.Minute,
+		peerMax: cmp.Or(cfg.MaxPeers, 2000), hostMax: 256, life: 2*max(s.interval, clientInterval) + time.Minute,
 	}
 	var seed [32]byte
 	crand.Read(s.secret[:])
@@ -137,7 +137,7 @@ func closed(err error) error {
 
 // A reply is what an announce is answered with.
 type reply struct {
-	counts Counts
+	counts tally
 	peers  []netip.AddrPort
 	ids    [][20]byte // of peers
 }
@@ -163,7 +163,7 @@ func (s *Server) record(r Request, from netip.AddrPort, fits func(netip.Addr) bo
 	s.peers.announce(now, swarm, from, r)
 	out.counts = swarm.counts()
 	if r.Event != Stopped {
-		s.peers.pick(swarm, from, r.Left == 0, want(r.NumWant), fits, func(m *member) {
+		s.peers.pick(swarm, from, r.Left > 0 && !r.Partial, want(r.NumWant), fits, func(m *member) {
 			out.peers, out.ids = append(out.peers, m.addr), append(out.ids, m.id)
 		})
 	}
@@ -199,12 +199,12 @@ func want(n int) int {
 }
 
 // scrape returns the counts of a torrent, if it is served here. It never makes a swarm.
-func (s *Server) scrape(hash [20]byte) (Counts, bool) {
+func (s *Server) scrape(hash [20]byte) (tally, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	swarm := s.peers.swarms[hash]
 	if swarm == nil {
-		return Counts{}, false
+		return tally{}, false
 	}
 	swarm.sweep(s.now(), s.peers.life)
 	return swarm.counts(), true

@@ -165,6 +165,7 @@ func parseQuery(q url.Values) (r Request, why string) {
 			r.Event = ev
 		}
 	}
+	r.Partial = q.Get("event") == paused
 	return r, ""
 }
 
@@ -190,7 +191,7 @@ func (s *Server) httpScrape(q url.Values) []byte {
 			break
 		}
 		if c, ok := s.scrape([20]byte([]byte(h))); ok {
-			files[h] = map[string]any{"complete": c.Seeders, "downloaded": c.Downloaded, "incomplete": c.Leechers}
+			files[h] = map[string]any{"complete": c.Seeders, "downloaded": c.Downloaded, "incomplete": c.Leechers, "downloaders": c.downloaders}
 		}
 	}
 	return bencode.Append(nil, map[string]any{"files": files})

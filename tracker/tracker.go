@@ -49,6 +49,7 @@ type Request struct {
 	Port                       uint16 // where we listen for peers; 0 when we do not
 	Uploaded, Downloaded, Left int64  // bytes
 	Event                      Event
+	Partial                    bool   // we are a partial seed: not complete, but wanting nothing more (BEP 21)
 	NumWant                    int    // peers wanted; 0 leaves it to the tracker. Completed and Stopped never ask for any.
 	Key                        uint32 // random, the same for a whole session: tells one client from another behind an address (BEP 7)
 }

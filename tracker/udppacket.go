@@ -44,7 +44,7 @@ func appendAnnounce(dst []byte, conn uint64, tid uint32, r Request, urlData stri
 	dst = be.AppendUint64(dst, uint64(r.Downloaded))
 	dst = be.AppendUint64(dst, uint64(r.Left))
 	dst = be.AppendUint64(dst, uint64(r.Uploaded))
-	dst = be.AppendUint32(dst, uint32(r.Event))
+	dst = be.AppendUint32(dst, uint32(r.udpEvent()))
 	dst = be.AppendUint32(dst, 0) // IP address: the one we send from
 	dst = be.AppendUint32(dst, r.Key)
 	want := int32(-1)
@@ -59,6 +59,14 @@ func appendAnnounce(dst []byte, conn uint64, tid uint32, r Request, urlData stri
 		dst, urlData = append(dst, urlData[:n]...), urlData[n:]
 	}
 	return dst
+}
+
+// udpEvent returns the event of a UDP announce. BEP 15 has no number for that of a partial seed, who must not say "completed" though.
+func (r Request) udpEvent() Event {
+	if r.Partial && r.Event == Completed {
+		return None
+	}
+	return r.Event
 }
 
 // appendScrape appends a scrape of at most maxScrape torrents.

@@ -291,7 +291,7 @@ func (x *session) makeTrackers() {
 			s := x.inbox.Snapshot()
 			return tracker.Request{
 				InfoHash: x.hash, PeerID: x.id, Port: x.port(), Key: key, NumWant: x.numWant(s),
-				Uploaded: s.Uploaded, Downloaded: s.Received, Left: s.Left,
+				Uploaded: s.Uploaded, Downloaded: s.Received, Left: s.Missing, Partial: s.Seeding && s.Missing > 0,
 			}
 		},
 		Emit: func(f discover.Found) {

@@ -237,7 +237,7 @@ func (c *Core) forget(l *link, err error) {
 // Snapshot tells the state of the swarm.
 func (c *Core) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{
-		Total: c.pick.total, Left: c.pick.sched.Left(),
+		Total: c.pick.total, Left: c.pick.sched.Left(), Missing: c.pick.sched.Left() + c.pick.unwanted,
 		Received: c.received, Uploaded: c.uploaded, Wasted: c.wasted,
 		DownRate: int64(c.down.Rate(now)), UpRate: int64(c.up.Rate(now)),
 		Peers: len(c.links), Seeds: c.seeds, Liars: c.blame.liars, Copies: c.copies.count(), Dialing: c.dialing.underWay, Known: c.dialing.known(),

@@ -135,7 +135,8 @@ func (o Outcome) String() string {
 // A Snapshot is the state of a swarm for people and scripts to look at.
 type Snapshot struct {
 	Done, Total int64 // bytes of wanted content: verified, in all
-	Left        int64 // bytes of wanted pieces not yet verified, as trackers are told (BEP 3)
+	Left        int64 // bytes of wanted pieces not yet verified
+	Missing     int64 // bytes not yet verified, wanted or not: what trackers are told is left, lest they take a partial seed for complete (BEP 21)
 	Received    int64 // block bytes received, wasted ones included
 	Uploaded    int64 // block bytes sent
 	Wasted      int64 // block bytes thrown away: not asked for, twice, or of failed pieces

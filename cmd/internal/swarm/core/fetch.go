@@ -697,7 +697,7 @@ func (l *fetchLink) waitsFor(i int) bool {
 // Snapshot tells the state of the swarm.
 func (f *Fetch) Snapshot(time.Time) Snapshot {
 	s := Snapshot{
-		Fetching: true, Left: unknownLeft,
+		Fetching: true, Left: unknownLeft, Missing: unknownLeft,
 		Peers: len(f.links), Liars: f.liars, Dialing: f.dialing.underWay, Known: f.dialing.known(), Met: f.met,
 	}
 	for _, l := range f.links {

@@ -11,12 +11,13 @@ import (
 // pickState is what we know about getting blocks: the scheduler chooses them, this file decides
 // how many are asked of whom and what becomes of requests that are not answered.
 type pickState struct {
-	sched *piece.Scheduler
-	links map[*piece.Peer]*link // look-up only
-	buf   []piece.Block         // reused by pump
-	total int64                 // bytes of the wanted pieces
-	rate  float64               // bytes/s of all links, at the last tick
-	freed bool                  // blocks have become free: others may have them at the end of this event
+	sched    *piece.Scheduler
+	links    map[*piece.Peer]*link // look-up only
+	buf      []piece.Block         // reused by pump
+	total    int64                 // bytes of the wanted pieces
+	unwanted int64                 // bytes of the pieces that are neither wanted nor there
+	rate     float64               // bytes/s of all links, at the last tick
+	freed    bool                  // blocks have become free: others may have them at the end of this event
 }
 
 const (
@@ -51,6 +52,8 @@ func (p *pickState) init(cfg *Config) {
 		}
 		if cfg.Have.Len() > 0 && cfg.Have.Has(i) {
 			p.sched.SetHave(i)
+		} else if cfg.Wanted != nil && !cfg.Wanted.Has(i) {
+			p.unwanted += cfg.Layout.PieceSize(i)
 		}
 	}
 }
