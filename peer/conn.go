@@ -96,11 +96,19 @@ func (c *Conn) Close(cause error) {
 	})
 }
 
-// Finish closes the connection as soon as what is queued has been sent, but after a time limit in any case. Nothing more
-// can be queued. It does not wait.
+// Finish closes the connection once what is queued has been sent and the peer has closed its end, or else after a time
+// limit. Nothing more can be queued. It does not wait.
 func (c *Conn) Finish(limit time.Duration) {
 	c.outbox.finish()
 	time.AfterFunc(limit, func() { c.Close(nil) })
+}
+
+// hangUp ends our half of a connection that has two and waits for the end of the other. A system that is told to close
+// a connection while there is something in it to read throws away what it has not yet sent.
+func (c *Conn) hangUp() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		<-c.done
+	}
 }
 
 // write is the writer goroutine.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,5 +184,48 @@ func TestStartRefusesNonsense(t *testing.T) {
 			}()
 			Start(nil, Remote{}, cfg)
 		}()
+	}
+}
+
+// Where a connection has two halves, Finish ends ours and waits for the peer to end its own: closing at once would lose what is
+// on its way if the peer has just sent something.
+func TestFinishWaitsForThePeer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	theirs, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	ours, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	c := Start(ours, Remote{}, Config{Limits: plain, Blocks: pool.New(wire.MaxBlock, 1), Deliver: func(b *Batch) {
+		if b.Err != nil {
+			ended <- b.Err
+		}
+	}})
+	want := msg(wire.Message{ID: wire.Have, Index: 3})
+	c.Send(Outgoing{Control: append(ControlBuffer(), want...)})
+	c.Finish(time.Minute)
+	if got, err := io.ReadAll(theirs); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the peer reads %x, %v; want %x", got, err, want)
+	}
+	if _, err := theirs.Write(want); err != nil {
+		t.Errorf("the peer cannot write: %v", err)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("ended by %v before the peer has closed", err)
+	default:
+	}
+	theirs.Close()
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("ended by %v, want the peer's end", err)
 	}
 }

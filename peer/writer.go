@@ -40,6 +40,7 @@ func (w *writer) run() error {
 			continue
 		}
 		if w.c.outbox.finished() {
+			w.c.hangUp()
 			return ErrClosed
 		}
 		select {
