@@ -1,6 +1,9 @@
 package core
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // copyState counts the other complete copies of the torrent: the peers that have told us, in this run, that they have every
 // piece, when they joined or by the last piece they got. Each counts once, by its peer id, and goes on counting when it
@@ -46,5 +49,21 @@ func (s *copyState) remove(remote *Remote) {
 	delete(s.owners, remote.ID)
 	if s.perIP[ip]--; s.perIP[ip] == 0 {
 		delete(s.perIP, ip)
+	}
+}
+
+// lookAfter is how soon a peer that has hung up is dialed to see what it has by now.
+const lookAfter = 2 * time.Second
+
+// lookAgain has a peer dialed that called us, was served and has hung up, if copies are waited for. Clients close their
+// connections to seeds as soon as they are complete themselves, often before they have said so. Where we dialed, back-off sees to it.
+func (c *Core) lookAgain(l *link) {
+	at := l.listensAt()
+	if c.cfg.Seed.Copies == 0 || !c.leaving.complete || l.seed || l.remote.Outgoing || !l.useful || !at.IsValid() {
+		return
+	}
+	c.found([]netip.AddrPort{at}, SourcePEX) // that is how far its own word for it is trusted
+	if a := c.dialing.book[at]; a != nil && a.state == idle {
+		a.due, c.dialing.stale = c.now.Add(lookAfter), true
 	}
 }

@@ -129,3 +129,38 @@ func TestCopiesKnownAtCompletionAreEnough(t *testing.T) {
 	r.handle(Event{Op: Stored})
 	r.want("no more is waited for", "completed, 1:drop both ends are seeds, done complete")
 }
+
+// A peer that hung up with some pieces to go is asked again what it has, for it may have hung up because it is complete.
+func TestWhoHangsUpIsLookedAtAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		until Seeding
+		sent  int
+		want  string
+	}{
+		{"served", Seeding{Copies: 1}, 1, "dial 127.0.0.5:7777"},
+		{"not served", Seeding{Copies: 1}, 0, ""},
+		{"no copies are waited for", Seeding{Forever: true}, 1, ""},
+	} {
+		r := seeder(t, tt.until)
+		who := *nth(1, "127.0.0.5")
+		who.Ext, who.Outgoing = true, false
+		r.handle(Event{Op: Joined, Link: 1, Remote: &who})
+		r.say(1, wire.HaveNone)
+		r.msg(1, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, wire.ExtHandshake{P: 7777})})
+		r.handle(Event{Op: Sent, Link: 1, N: tt.sent})
+		r.handle(Event{Op: Left, Link: 1})
+		r.forget()
+		r.tick(lookAfter - 1)
+		r.want(tt.name+", too early", "")
+		r.tick(1)
+		r.want(tt.name, tt.want)
+		if tt.want == "" {
+			continue
+		}
+		again := who
+		again.Addr, again.Outgoing = netip.MustParseAddrPort("127.0.0.5:7777"), true
+		r.comes(2, &again)
+		r.want("it is complete", "2:have all, 2:extended, 2:drop both ends are seeds, done complete")
+	}
+}

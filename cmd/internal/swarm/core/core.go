@@ -145,6 +145,7 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 	case Left:
 		if l := c.byID[ev.Link]; l != nil {
 			c.forget(l, ev.Err)
+			c.lookAgain(l)
 		}
 	case Verified:
 		c.verified(ev.Piece, ev.OK, ev.Sums)

@@ -165,6 +165,9 @@ func (c *Core) message(l *link, m wire.Message) {
 	}
 	if !l.gotHave { // BEP 3: the bitfield is first or not at all; a peer without one has nothing
 		l.gotHave = true
+		if c.seedsPart(l); c.byID[l.id] != l {
+			return
+		}
 	}
 	switch m.ID {
 	case wire.Choke:
@@ -232,6 +235,9 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 		c.pick.sched.HaveSet(l.sched, b)
 	}
 	c.hasMore(l)
+	if c.byID[l.id] == l {
+		c.seedsPart(l)
+	}
 }
 
 // have takes the news that the peer has one more piece.
@@ -260,9 +266,10 @@ func (c *Core) hasMore(l *link) {
 	c.pump(l)
 }
 
-// seedsPart drops a peer that wants nothing when neither do we.
+// seedsPart drops a peer that wants nothing when neither do we, once it has said what it has: some say first that they
+// want nothing, and whether they are complete is worth knowing.
 func (c *Core) seedsPart(l *link) {
-	if c.leaving.complete && (l.seed || l.ext.UploadOnly) {
+	if c.leaving.complete && (l.seed || l.ext.UploadOnly && l.gotHave) {
 		c.drop(l, errBothSeeds)
 	}
 }

@@ -368,7 +368,19 @@ func TestSeedsPart(t *testing.T) {
 				r.msg(1, wire.Message{ID: wire.Have, Index: i})
 			}
 		}},
-		{"wants nothing (BEP 21)", func(r *rig) { r.says(1, wire.ExtHandshake{UploadOnly: true}) }},
+		{"has little and wants nothing (BEP 21)", func(r *rig) {
+			r.msg(1, wire.Message{ID: wire.Have})
+			r.says(1, wire.ExtHandshake{UploadOnly: true})
+		}},
+		{"wants nothing and says later what it has", func(r *rig) {
+			r.says(1, wire.ExtHandshake{UploadOnly: true})
+			r.want("it may be complete", "")
+			r.say(1, wire.HaveNone)
+		}},
+		{"wants nothing and does not say what it has", func(r *rig) {
+			r.says(1, wire.ExtHandshake{UploadOnly: true})
+			r.say(1, wire.NotInterested)
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}})
