@@ -27,6 +27,7 @@ type ServerConfig struct {
 	Open     bool          // serve any info-hash, at most 1024 of them at a time
 	Interval time.Duration // between announces, asked of the clients; 0 means 60 s
 	MaxPeers int           // kept of one swarm; 0 means 2000
+	MaxConns int           // HTTP connections at once, above which callers are hung up on; 0 means 256
 	Only6    bool          // where the address names no host, listen on IPv6 alone
 	// OnPanic, when not nil, is told of a panic while a request was served, which is a bug of ours; the request then
 	// gets no proper answer. It is called from any goroutine.
@@ -37,6 +38,7 @@ type ServerConfig struct {
 // bounded. It takes a peer's address from where its announce comes from and nowhere else, so that nobody can announce others.
 type Server struct {
 	interval time.Duration
+	maxConns int
 	secret   [32]byte // of UDP connection ids
 	tcp      net.Listener
 	udp      *net.UDPConn
@@ -50,7 +52,7 @@ type Server struct {
 // Listen opens a tracker's sockets on a TCP and UDP address of one number; port 0 picks one that is free for both. The sockets
 // are closed by Serve, or by Close when Serve is never called.
 func Listen(address string, cfg ServerConfig) (*Server, error) {
-	s := &Server{interval: cmp.Or(cfg.Interval, time.Minute), now: time.Now, onPanic: cfg.OnPanic}
+	s := &Server{interval: cmp.Or(cfg.Interval, time.Minute), maxConns: cmp.Or(cfg.MaxConns, maxServed), now: time.Now, onPanic: cfg.OnPanic}
 	s.peers = registry{
 		swarms: make(map[[20]byte]*members), open: cfg.Open, swarmMax: 1024,
 		peerMax: cmp.Or(cfg.MaxPeers, 2000), hostMax: 256, life: 2*max(s.interval, clientInterval) + time.Minute,

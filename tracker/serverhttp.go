@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	maxServed    = 256              // HTTP connections at once
+	maxServed    = 256              // HTTP connections at once, unless the caller says otherwise
 	maxHeader    = 16 << 10         // bytes of an HTTP request
 	httpPatience = 10 * time.Second // for a request, and for its answer
 )
@@ -36,7 +36,7 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 	srv.SetKeepAlivesEnabled(false) // the next announce is a minute away, and those who wait for it would take all places
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	err := srv.Serve(&limited{Listener: s.tcp, slots: make(chan struct{}, maxServed)})
+	err := srv.Serve(&limited{Listener: s.tcp, slots: make(chan struct{}, s.maxConns)})
 	return errors.Join(err, closed(srv.Close()))
 }
 

@@ -26,6 +26,7 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 	}
 	defer closeLog()
 	if !o.List {
+		o.warnOfHandles(log)
 		d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	}
 	if !o.List && !o.MetadataOnly {

@@ -24,7 +24,7 @@ type Network struct {
 	Ports        sockets.Ports // to listen on, the first that is free; the zero value means any
 	Interface    netip.Addr    // listen on it and connect from it; the zero Addr means any
 	Only4, Only6 bool          // one address family only; not both
-	MaxPeers     int           // connections, at most
+	MaxPeers     int           // connections, at most; fewer where the system allows few open files
 	MaxDownload  int64         // bytes/s of all of them; 0 means no limit
 	MaxUpload    int64         // likewise; [NoUpload] means none at all
 	Trackers     []string      // more announce URLs, each a tier of its own
@@ -35,6 +35,7 @@ type Network struct {
 	DHT             bool     // find peers through the DHT, unless the torrent is private
 	LSD             bool     // on the local network, likewise
 	PEX             bool     // by asking peers, likewise
+	ServesTracker   bool     // a tracker runs beside, which needs sockets too
 	DHTBootstrap    []string // HOST:PORT of the nodes to begin from; none means those of the public DHT
 }
 

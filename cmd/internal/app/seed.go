@@ -35,6 +35,8 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 	if err := o.policy().Check(); err != nil { // before anything is fetched by it
 		return &Error{Class: ClassUsage, Err: err}
 	}
+	o.ServesTracker = o.ServeTracker != ""
+	o.warnOfHandles(log)
 	d.Emit(ui.Start{Source: withoutSecrets(o.Source)})
 	k, cfg, err := seedable(ctx, s, d, log, o, started)
 	if err != nil {
@@ -189,7 +191,7 @@ func (z *seeding) serveTracker(ctx context.Context) (url string, stop func(), er
 		return "", func() {}, nil
 	}
 	address := trackerAddress(z.o.ServeTracker, z.policy)
-	srv, err := tracker.Listen(address, tracker.ServerConfig{Only6: !z.policy.V4(), OnPanic: z.inbox.Panicked})
+	srv, err := tracker.Listen(address, tracker.ServerConfig{Only6: !z.policy.V4(), MaxConns: z.handles.tracker, OnPanic: z.inbox.Panicked})
 	if err != nil {
 		return "", nil, &Error{Class: ClassNetwork, What: "cannot serve a tracker on " + printable(address), Err: err}
 	}

@@ -56,10 +56,7 @@ type session struct {
 // newSession sets up what does not touch the network yet. tiers are the trackers that the torrent names.
 func newSession(hash [20]byte, tiers [][]string, n Network, log *slog.Logger, started time.Time) (*session, error) {
 	x := &session{hash: hash, net: n, policy: n.policy(), log: log, started: started, id: newPeerID(), inbox: swarm.NewInbox(), names: slices.Clone(n.Peers)}
-	x.handles = shareHandles(handleLimit(), n.MaxPeers)
-	if x.handles.peers < n.MaxPeers {
-		log.Warn("few open files are allowed: fewer peers", "peers", x.handles.peers)
-	}
+	x.handles = n.handles()
 	peers := make([]discover.Peer, 0, len(n.Peers))
 	for _, s := range n.Peers {
 		p, err := discover.ParsePeer(s)
