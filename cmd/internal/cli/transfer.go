@@ -77,7 +77,9 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 		Use:   "seed SOURCE|PATH",
 		Short: "Serve what is there to others",
 		Long: "Serve the content of a torrent, which is verified first and only read. A PATH that is not\n" +
-			"a torrent is turned into one. The magnet link is printed on stdout.\n\n" + sourceHelp,
+			"a torrent is turned into one. The magnet link is printed on stdout. It goes on until stopped,\n" +
+			"or until the first of --seed-ratio, --seed-time and --until-copies is reached; the copies of\n" +
+			"peers count that have themselves said, since it began, that they have everything.\n\n" + sourceHelp,
 		Example: "  bittern seed -d ~/Downloads x.torrent\n" +
 			"  bittern seed --serve-tracker 192.0.2.1:6969 holiday.mp4",
 		Args: one("SOURCE or PATH"),
