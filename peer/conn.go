@@ -26,6 +26,8 @@ type Config struct {
 	// after it. Nil means that the panic takes its course.
 	OnPanic func(v any, stack []byte)
 
+	Reads *Budget // of the read buffers of all connections of the owner; nil means no bound
+
 	OutboxCap   int           // messages that wait to be sent; 0 means 256
 	OutboxBytes int           // bytes that wait to be sent; 0 means 4 MiB
 	KeepAlive   time.Duration // silence of ours after which we send a keep-alive; 0 means 100 s
@@ -124,6 +126,7 @@ func (c *Conn) write() {
 func (c *Conn) read() {
 	r := reader{c: c, buf: make([]byte, minRead)}
 	c.Close(c.guard(r.run))
+	c.cfg.Reads.give(len(r.buf) - minRead)
 	<-c.written
 	_ = c.guard(func() error { // a panic in Deliver has been told, and there is no cause to add
 		b := r.batch

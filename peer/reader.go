@@ -12,7 +12,7 @@ import (
 )
 
 // The read buffer starts as large as a block with its head needs, and doubles as long as reads
-// fill it. The largest holds any message, and 256 KiB besides a block that has begun to come in.
+// fill it and the budget allows, or if a message does not fit. The largest holds any message, and 256 KiB besides a block that has begun to come in.
 const (
 	minRead   = 18 << 10     // bytes
 	maxRead   = minRead << 4 // bytes: 288 KiB
@@ -185,10 +185,11 @@ func (r *reader) fit() {
 	rest := r.buf[r.from:r.to]
 	size := len(r.buf)
 	switch {
-	case r.full && size < maxRead:
+	case r.full && size < maxRead && r.c.cfg.Reads.take(size, len(rest) == size):
 		size *= 2
 	case r.small >= maxSmall && size > minRead && len(rest) < size/2:
 		size /= 2
+		r.c.cfg.Reads.give(size)
 		r.small = 0
 	}
 	to := r.buf

@@ -354,6 +354,45 @@ func TestReadBufferFollows(t *testing.T) {
 	}
 }
 
+// The buffers of several connections grow as far as their budget goes, and beyond it only for a message that does not fit.
+func TestReadBuffersShareABudget(t *testing.T) {
+	budget := NewBudget(3 * minRead)
+	newReader := func() *reader {
+		return &reader{c: &Conn{nc: &script{n: 1 << 30}, cfg: Config{Reads: budget}.withDefaults()}, buf: make([]byte, minRead)}
+	}
+	fill := func(r *reader, parsed bool) {
+		t.Helper()
+		for range 10 {
+			if err := r.fill(); err != nil {
+				t.Fatal(err)
+			}
+			if parsed {
+				r.from, r.to = 0, 0
+			}
+		}
+	}
+	a, b := newReader(), newReader()
+	fill(a, true)
+	fill(b, true)
+	if len(a.buf) != 4*minRead || len(b.buf) != minRead {
+		t.Errorf("buffers of %d and %d bytes, want all of the budget for the first", len(a.buf), len(b.buf))
+	}
+	fill(b, false)
+	if len(b.buf) != maxRead {
+		t.Errorf("a large message finds a buffer of %d bytes, want %d", len(b.buf), maxRead)
+	}
+	for _, r := range []*reader{a, b} {
+		r.c.nc = &script{n: 1}
+		r.from, r.to = 0, 0
+		for range 10 * maxSmall {
+			fill(r, true)
+		}
+	}
+	if left := budget.left.Load(); left != 3*minRead {
+		t.Errorf("%d bytes left when all have shrunk, want %d", left, 3*minRead)
+	}
+}
+
 // A script is a connection that has n bytes to be read.
 type script struct {
 	net.Conn

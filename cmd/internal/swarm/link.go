@@ -36,6 +36,7 @@ func (s *Swarm) join(now time.Time, o *opened) {
 		ID:      uint32(id),
 		Limits:  r.Limits(s.content.Core.Layout.Pieces()),
 		Blocks:  s.blocks,
+		Reads:   s.readBudget,
 		Deliver: s.deliver,
 		OnPanic: s.in.Panicked,
 	})

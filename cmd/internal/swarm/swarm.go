@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"bittern/cmd/internal/swarm/core"
+	"bittern/peer"
 	"bittern/peer/pool"
 	"bittern/peer/wire"
 	"bittern/piece/storage"
@@ -72,6 +73,9 @@ const (
 	// downloadBuffers blocks may be on the way between the sockets and the storage.
 	downloadBuffers = 512
 
+	// readBudget is what the read buffers of all peers take beyond the least, in bytes: as much as the usual 80 peers can use.
+	readBudget = 24 << 20
+
 	// slabSize is the largest read for upload. Runs of requests share one.
 	slabSize = 256 << 10
 )
@@ -88,6 +92,7 @@ type Swarm struct {
 	wg  sync.WaitGroup // dials, checks, and connections until their last batch
 
 	blocks, small, slabs *pool.Pool
+	readBudget           *peer.Budget
 
 	// ---- owned by the loop ----
 	ctx     context.Context // of the dials; ends with the loop
@@ -137,6 +142,8 @@ func newSwarm(in *Inbox, cfg Config, id [20]byte) *Swarm {
 		blocks: pool.New(blockSize, downloadBuffers),
 		small:  pool.New(blockSize, core.ReadCredit/blockSize),
 		slabs:  pool.New(slabSize, core.ReadCredit/slabSize),
+
+		readBudget: peer.NewBudget(readBudget),
 	}
 }
 
