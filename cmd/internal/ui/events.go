@@ -46,16 +46,17 @@ type SeedProgress struct {
 	UpRate   int64 `json:"up_rate"`  // bytes a second
 	Uploaded int64 `json:"uploaded"` // bytes
 	Peers    int   `json:"peers"`
-	Copies   int   `json:"copies"`
+	Copies   int   `json:"copies"` // other complete copies known
 }
 
 // Complete says that `get` has everything, or that a stop condition of `seed` is met.
 type Complete struct {
 	Path       string  `json:"path"`
 	Seconds    float64 `json:"seconds"`
-	Downloaded int64   `json:"downloaded"` // bytes
-	Uploaded   int64   `json:"uploaded"`   // bytes
-	Wasted     int64   `json:"wasted"`     // bytes received for nothing
+	Downloaded int64   `json:"downloaded"`       // bytes
+	Uploaded   int64   `json:"uploaded"`         // bytes
+	Wasted     int64   `json:"wasted"`           // bytes received for nothing
+	Copies     int     `json:"copies,omitempty"` // of `seed`: other complete copies known
 }
 
 // Seeding says that content is being served.
