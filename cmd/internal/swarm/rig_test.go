@@ -135,7 +135,8 @@ func (d *node) open() *node {
 		},
 	}
 	content := Content{Store: d.disk, Core: core.Config{
-		Layout: d.o.layout, Have: d.disk.Have(),
+		SuperSeed: core.SuperNever, // raw peers ask for what they like
+		Layout:    d.o.layout, Have: d.disk.Have(),
 		Peering: core.Peering{
 			PeerID: [20]byte{'-', 'T', 'T', 19: byte(d.n)},
 			Rand:   rand.New(rand.NewPCG(1, uint64(d.n))),
