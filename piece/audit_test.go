@@ -34,6 +34,11 @@ func auditPieces(t testing.TB, s *Scheduler) {
 			t.Errorf("piece %d is verified and yet open or suspect", i)
 		}
 	}
+	for i := range s.layout.Pieces() {
+		if s.suspect.Has(i) != slices.Contains(s.failed, i) {
+			t.Errorf("piece %d: suspect is %t, but those that failed are %v", i, s.suspect.Has(i), s.failed)
+		}
+	}
 	if lacking != s.lacking || left != s.Left() || s.Complete() != (lacking == 0) {
 		t.Errorf("lacking %d, left %d, complete %t, want %d, %d", s.lacking, s.Left(), s.Complete(), lacking, left)
 	}
@@ -104,7 +109,7 @@ func auditOpen(t testing.TB, s *Scheduler) {
 		if want.free != o.free || want.stored != o.stored || want.asked != o.asked || o.free == len(o.blocks) {
 			t.Errorf("piece %d: free %d, stored %d, asked %v, want %d, %d, %v", o.piece, o.free, o.stored, o.asked, want.free, want.stored, want.asked)
 		}
-		if s.opened(o.piece) != o || o.wanted != s.wanted.Has(o.piece) || o.suspect != s.suspect.Has(o.piece) {
+		if s.opened(o.piece) != o || o.wanted != (s.wanted.Has(o.piece) && !o.held) || o.suspect != s.suspect.Has(o.piece) {
 			t.Errorf("piece %d: record %+v", o.piece, o)
 		}
 		if isLoose := o.wanted && o.free > 0; isLoose != (o.loose >= 0) || isLoose && s.loose[o.loose] != o {

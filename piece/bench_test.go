@@ -89,6 +89,7 @@ func (c *crowd) again() {
 		c.s.suspect.Clear(i)
 		c.stored[i] = 0
 	}
+	c.s.failed = c.s.failed[:0]
 }
 
 // BenchmarkBlock is the cost of one block, asked and received, verdict of its piece included.

@@ -19,6 +19,7 @@ type model struct {
 
 type modelPiece struct {
 	wanted, have, suspect bool
+	held                  bool
 	owner                 *modelPeer
 	blocks                []modelBlock
 }
@@ -34,6 +35,7 @@ type modelPeer struct {
 	has     []bool
 	choking bool
 	allowed []int
+	only    int // piece, counted from 1
 }
 
 func newModel(t testing.TB, l Layout, draw func(int) int) *model {
@@ -57,7 +59,7 @@ func (p *modelPiece) lacks() bool     { return p.wanted && !p.have }
 func (p *modelPiece) untouched() bool { return p.lacks() && !p.open() }
 
 func (p *modelPiece) reset() {
-	p.owner = nil
+	p.owner, p.held = nil, false
 	clear(p.blocks)
 }
 
@@ -66,11 +68,13 @@ func (p *modelPiece) settle() {
 	if !p.open() || p.hashing() {
 		p.owner = nil
 	}
+	p.held = p.held && p.open()
 }
 
 // may reports whether q can be asked for piece i at all.
 func (m *model) may(q *modelPeer, i int) bool {
-	return q.has[i] && m.pieces[i].lacks() && (!q.choking || slices.Contains(q.allowed, i))
+	p := &m.pieces[i]
+	return q.has[i] && p.lacks() && !p.held && (!q.choking || slices.Contains(q.allowed, i)) && (q.only == 0 || q.only == i+1)
 }
 
 func (m *model) availability(i int) (n int) {
@@ -87,7 +91,7 @@ func (m *model) endgame() bool {
 	asked := false
 	for i := range m.pieces {
 		p := &m.pieces[i]
-		if !p.lacks() || p.untouched() && m.availability(i) == 0 {
+		if !p.lacks() || p.held || p.untouched() && m.availability(i) == 0 {
 			continue
 		}
 		for _, b := range p.blocks {
@@ -177,7 +181,10 @@ func (m *model) judgeOpening(q *modelPeer, i int) {
 		}
 		free := slices.ContainsFunc(p.blocks, func(b modelBlock) bool { return !b.stored && len(b.askers) == 0 })
 		mine := p.owner == q || !p.suspect && (p.owner == nil || !p.owner.fast && !q.fast)
-		switch {
+		switch again := m.pieces[i].suspect; {
+		case p.untouched() && p.suspect && !again:
+			m.t.Errorf("piece %d opened before %d, which has failed", i, k)
+		case again: // before all others
 		case p.open() && free && mine:
 			m.t.Errorf("piece %d opened while %d is to be finished", i, k)
 		case !p.untouched():
@@ -292,6 +299,9 @@ func (m *model) compare() {
 		}
 		if o == nil {
 			continue
+		}
+		if o.held != p.held {
+			m.t.Fatalf("piece %d: held %t", i, o.held)
 		}
 		if (o.owner == nil) != (p.owner == nil) || o.owner != nil && o.owner != p.owner.p {
 			m.t.Fatalf("piece %d: owner %p, want %+v", i, o.owner, p.owner)

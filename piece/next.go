@@ -54,6 +54,9 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 		if o == nil {
 			break
 		}
+		if o.free < len(o.blocks) {
+			o.reason = claimReasons[c]
+		}
 		if c < helps {
 			dst, room = s.take(p, o, room, dst)
 			continue
@@ -112,6 +115,9 @@ func (s *Scheduler) takeBack(p *Peer, o *open, n int, dst []Block) []Block {
 // choose returns the open piece to take blocks of next, opening one if that is best, and by what
 // claim. It returns nil if p has no free block to offer.
 func (s *Scheduler) choose(p *Peer) (*open, claim) {
+	if i, ok := s.failedFirst(p); ok {
+		return s.openFor(i, Again), owns
+	}
 	if o := p.current; o != nil && o.loose >= 0 && !s.sequential {
 		if c := s.claim(p, o); c <= adopts {
 			return o, c
@@ -128,17 +134,19 @@ func (s *Scheduler) choose(p *Peer) (*open, claim) {
 	if bestClaim <= adopts {
 		return best, bestClaim
 	}
-	i, ok := s.pick(p)
-	if !ok || s.sequential && bestClaim == takes && best.piece < i {
+	i, why := s.pick(p)
+	if why == 0 || s.sequential && bestClaim == takes && best.piece < i {
 		return best, bestClaim // in sequence, a slow peer must not hold what comes next
 	}
-	return s.open(i), owns
+	return s.openFor(i, why), owns
 }
 
 // before reports whether a comes before b, both of which a peer may take by claim c: what is
 // nearest to its end is finished first, but help goes to what has most left.
 func (s *Scheduler) before(a, b *open, c claim) bool {
 	switch {
+	case a.suspect != b.suspect:
+		return a.suspect
 	case s.sequential:
 		return a.piece < b.piece
 	case c <= adopts:
@@ -173,23 +181,31 @@ func (s *Scheduler) claim(p *Peer, o *open) claim {
 	return adopts
 }
 
-// pick returns the untouched piece to open for p.
-func (s *Scheduler) pick(p *Peer) (int, bool) {
+// pick returns the untouched piece to open for p, and why that one; the reason is 0 if there is none.
+func (s *Scheduler) pick(p *Peer) (int, Reason) {
 	switch {
+	case p.only != 0:
+		i := p.only - 1
+		return i, found(Again, s.rarity.place[i] >= 0 && p.offers(i))
 	case p.choking:
-		return s.allowedUntouched(p)
+		i, ok := s.allowedUntouched(p)
+		return i, found(Allowed, ok)
 	case s.sequential:
 		if i, ok := s.early(p); ok {
-			return i, true
+			return i, Early
 		}
-		return s.rarity.lowest(p)
+		i, ok := s.rarity.lowest(p)
+		return i, found(InOrder, ok)
 	}
-	choose := s.rarity.rarest
+	choose, why := s.rarity.rarest, Rarest
 	if s.have.Count() < randomFirst {
-		choose = s.rarity.random
+		choose, why = s.rarity.random, Random
 	}
 	i, ok := choose(p, s.rng)
-	return s.suggested(p, i), ok
+	if k := s.suggested(p, i); k != i {
+		i, why = k, Suggested
+	}
+	return i, found(why, ok)
 }
 
 // early returns an untouched piece to open for p before its turn, so that we have something to trade.
@@ -243,6 +259,7 @@ func (s *Scheduler) repeat(p *Peer, o *open, askers int, slow bool, n int, dst [
 			continue
 		}
 		s.ask(p, o, k)
+		o.reason = Endgame
 		dst = append(dst, s.layout.BlockAt(o.piece, k))
 		n--
 	}

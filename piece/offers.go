@@ -49,9 +49,9 @@ func (s *Scheduler) Suggest(p *Peer, i int) {
 	p.hints = append(p.hints, i)
 }
 
-// offers reports whether p would serve piece i now.
+// offers reports whether p would serve piece i now, and may be asked for it.
 func (p *Peer) offers(i int) bool {
-	return p.has(i) && (!p.choking || slices.Contains(p.allowed, i))
+	return p.has(i) && (p.only == 0 || p.only == i+1) && (!p.choking || slices.Contains(p.allowed, i))
 }
 
 // allowedUntouched returns the untouched piece to open for p, which chokes us, by the same preference as among all.

@@ -12,6 +12,7 @@ type Peer struct {
 	all      bool     // it has every piece, and have is not used
 	fast     bool     // as of the last Next
 	choking  bool     // it is to be asked for nothing but what it allows
+	only     int      // number of the one piece that it is asked for, counted from 1; 0 means any
 	have     Bitfield // made with the first piece
 	allowed  []int    // pieces it serves even while it chokes us
 	hints    []int    // pieces it suggests, the latest last

@@ -138,7 +138,11 @@ func (m *model) rare(op int, q *modelPeer, i int) {
 			q.has[i] = false
 		}
 	case 59:
-		m.fast(q, i)
+		if m.draw(2) == 0 {
+			m.fast(q, i)
+		} else {
+			m.doubt(q, i)
+		}
 	case 60:
 		m.pieces[i].wanted = !m.pieces[i].wanted
 		m.s.SetWanted(i, m.pieces[i].wanted)
@@ -172,11 +176,49 @@ func (m *model) fast(q *modelPeer, i int) {
 	}
 }
 
+// doubt does what only a caller does that looks for a liar.
+func (m *model) doubt(q *modelPeer, i int) {
+	p := &m.pieces[i]
+	switch m.draw(4) {
+	case 0:
+		n := m.draw(len(p.blocks))
+		want := p.open() && !p.have && !p.hashing() && p.blocks[n].stored
+		if got := m.s.Forget(m.s.layout.BlockAt(i, n)); got != want {
+			m.t.Fatalf("block %d of piece %d forgotten %t, want %t", n, i, got, want)
+		}
+		if want {
+			p.blocks[n] = modelBlock{}
+			p.settle()
+		}
+	case 1:
+		on := m.draw(2) == 0
+		m.s.Hold(i, on)
+		p.held = on && p.open() && !p.have
+	default:
+		if q.only = 0; m.draw(2) == 0 {
+			q.only = i + 1
+		}
+		m.s.Restrict(q.p, q.only-1)
+		m.s.Relieve(q.p)
+		for k := range m.pieces {
+			if p := &m.pieces[k]; p.suspect && p.owner == q {
+				p.owner = nil
+			}
+		}
+	}
+}
+
 // finish lets every peer, and one new seed, answer all it is asked until the download is complete.
 func (m *model) finish() {
 	for i := range m.pieces {
 		m.pieces[i].wanted = true
 		m.s.SetWanted(i, true)
+		m.s.Hold(i, false)
+		m.pieces[i].held = false
+	}
+	for _, q := range m.peers {
+		q.only = 0
+		m.s.Restrict(q.p, -1)
 	}
 	seed := m.join()
 	m.s.HaveAll(seed.p)

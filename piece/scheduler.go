@@ -1,6 +1,9 @@
 package piece
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // A Scheduler decides which blocks to ask of which peer. It is a value of one download: same
 // seed and same calls, same answers. Not safe for concurrent use.
@@ -28,7 +31,7 @@ import "math/rand/v2"
 //
 // A peer that chokes us is asked only for what it allows all the same.
 //
-// A piece that failed is suspect: from then on it is fetched from one peer at a time, so that
+// A piece that failed is suspect: it is fetched before all others and from one peer at a time, so that
 // whoever sends it badly stands alone. Only where that would hold up the end of the
 // download, because its owner is slow, others join.
 type Scheduler struct {
@@ -39,6 +42,7 @@ type Scheduler struct {
 	have    Bitfield // verified
 	wanted  Bitfield
 	suspect Bitfield
+	failed  []int // the suspect ones, in the order in which they failed first
 	lacking int   // wanted pieces not verified
 	left    int64 // their bytes
 
@@ -95,7 +99,7 @@ func (s *Scheduler) SetWanted(i int, want bool) {
 	}
 	if o := s.opened(i); o != nil {
 		s.uncount(o)
-		o.wanted = want
+		o.wanted = want && !o.held
 		s.count(o)
 	} else {
 		s.place(i)
@@ -113,7 +117,10 @@ func (s *Scheduler) Verified(i int) {
 	}
 	s.lack(i, -1)
 	s.have.Set(i)
-	s.suspect.Clear(i)
+	if s.suspect.Clear(i) {
+		at := slices.Index(s.failed, i)
+		s.failed = slices.Delete(s.failed, at, at+1)
+	}
 	s.settled(i)
 }
 
@@ -123,7 +130,9 @@ func (s *Scheduler) Failed(i int) {
 	if s.have.Clear(i) {
 		s.lack(i, 1)
 	}
-	s.suspect.Set(i)
+	if s.suspect.Set(i) {
+		s.failed = append(s.failed, i)
+	}
 	s.settled(i)
 	s.epoch++
 }
@@ -242,6 +251,13 @@ func (s *Scheduler) opened(i int) *open {
 		return s.opens[placeSlot(at)]
 	}
 	return nil
+}
+
+// openFor opens the untouched piece i because of what r says.
+func (s *Scheduler) openFor(i int, r Reason) *open {
+	o := s.open(i)
+	o.reason = r
+	return o
 }
 
 // open makes the untouched piece i an open one that nobody owns.

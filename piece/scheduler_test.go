@@ -154,6 +154,18 @@ func (sc *script) run(f []string) (got, want string) {
 		sc.s.SetSequential(false)
 	case "is": // is STATE
 		return state(sc.s), strings.Join(f[1:], " ")
+	case "forget": // forget BLOCK true|false
+		return fmt.Sprint(sc.s.Forget(sc.block(f[1]))), f[2]
+	case "hold", "go":
+		sc.s.Hold(sc.number(f[1]), f[0] == "hold")
+	case "only": // only PEER N
+		sc.s.Restrict(p, sc.number(f[2]))
+	case "any":
+		sc.s.Restrict(p, -1)
+	case "relieve":
+		sc.s.Relieve(p)
+	case "why": // why N REASON
+		return sc.s.Reason(sc.number(f[1])).String(), strings.Join(f[2:], " ")
 	case "endgame", "complete": // endgame true|false
 		is := sc.s.Endgame()
 		if f[0] == "complete" {
@@ -392,6 +404,89 @@ func TestScripts(t *testing.T) {
 			is aac b..
 			slow b 2 = 1.1 1.2
 			is aac bbb`},
+		{"a piece that failed comes before all others, though another is begun", 4, 2, `
+			join a all
+			join b all
+			fast a 1 = 0.0
+			fast b 2 = 1.0 1.1
+			got b 1.0
+			got b 1.1
+			bad 1
+			why 0 in order
+			fast a 3 = 1.0 1.1 0.1
+			why 1 failed before
+			why 0 its own
+			fast b 2 = 2.0 2.1`},
+		{"a block that is forgotten is asked for again", 1, 3, `
+			join a all
+			join b all
+			forget 0.0 false
+			fast a 2 = 0.0 0.1
+			forget 0.0 false
+			got a 0.0
+			got a 0.1
+			forget 0.0 true
+			forget 0.0 false
+			is .#.
+			fast b 1 = 0.2
+			fast a 1 = 0.0
+			got a 0.0
+			got b 0.2
+			forget 0.0 false
+			is ###`},
+		{"a piece of which nothing is left is untouched", 2, 2, `
+			join a all
+			fast a 1 = 0.0
+			got a 0.0
+			hold 0
+			forget 0.0 true
+			is .. ..
+			fast a 3 = 0.0 0.1 1.0`},
+		{"a piece that is held waits, and its blocks may come", 3, 3, `
+			join a all
+			join b all
+			fast a 2 = 0.0 0.1
+			hold 0
+			fast a 1 = 1.0
+			fast b 9 = 2.0 2.1 2.2 1.2
+			got a 0.1
+			is a#. a.b bbb
+			go 0
+			fast a 9 = 0.2 1.1
+			endgame true
+			hold 0
+			skip 0
+			go 0
+			want 0
+			is a#a aab bbb`},
+		{"a verdict ends a hold", 1, 2, `
+			join a all
+			fast a 1 = 0.0
+			hold 0
+			bad 0
+			fast a 2 = 0.0 0.1`},
+		{"one that is restricted is asked for that piece only", 3, 2, `
+			join a all
+			join b all
+			only a 1
+			fast a 9 = 1.0 1.1
+			fast b 4 = 0.0 0.1 2.0 2.1
+			fast a 9 =
+			any a
+			got a 1.0
+			got a 1.1
+			fast a 9 = 0.1 0.0 2.1 2.0
+			why 0 endgame`},
+		{"a failed piece that its owner is relieved of goes on with another, once nothing is in flight", 2, 2, `
+			join a all
+			join b all
+			bad 0
+			fast a 1 = 0.0
+			fast b 2 = 1.0 1.1
+			relieve a
+			slow b 1 =
+			got a 0.0
+			slow b 1 = 0.1`},
 		{"a suspect piece of a fast peer is left to it in endgame, too", 1, 2, `
 			join a all
 			join b all

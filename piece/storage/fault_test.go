@@ -114,6 +114,9 @@ func TestTampered(t *testing.T) {
 					if slices.Contains(r.names(), "T/a") {
 						t.Error("finished all the same")
 					}
+					if n := r.evs.count(Failed); n > 0 {
+						t.Errorf("%d pieces are said to be bad, which is nobody's fault who sent them", n)
+					}
 					s = r.open(nil)
 					r.complete(s)
 					r.close(s)

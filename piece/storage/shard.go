@@ -27,7 +27,8 @@ type shard struct {
 	spare []*openPiece // closed ones, for their hash and bitmap
 }
 
-// A writeJob is a block on its way to its shard. The shard releases the buffer.
+// A writeJob is a block on its way to its shard. The shard releases the buffer; without one the block is to be forgotten,
+// which must not overtake what was written before.
 type writeJob struct {
 	block piece.Block
 	buf   Buffer
@@ -62,6 +63,10 @@ func (h *shard) handle(j writeJob) {
 			h.store.fail(&PanicError{v, debug.Stack()})
 		}
 	}()
+	if j.buf == nil {
+		h.forgetBlock(j.block)
+		return
+	}
 	p, n := h.enter(j)
 	if p == nil {
 		return
@@ -126,6 +131,23 @@ func (h *shard) forget(p *openPiece) {
 		h.spare = append(h.spare, p)
 	}
 	delete(h.open, p.index)
+}
+
+// forgetBlock makes a block missing again. If it was hashed already, all before it will be read and hashed once more.
+func (h *shard) forgetBlock(b piece.Block) {
+	p, n := h.open[int(b.Piece)], h.store.cfg.Layout.Number(b)
+	if p == nil || !p.has(n) {
+		return
+	}
+	p.clear(n)
+	if n < p.cursor {
+		p.cursor = 0
+		p.sha.Reset()
+	}
+	if s := h.window.find(p, n/slabBlocks); s != nil {
+		s.filled &^= 1 << (n % slabBlocks)
+		s.dirty &^= 1 << (n % slabBlocks)
+	}
 }
 
 // slab returns the slab of a region, at the cost of another one if the window is full.

@@ -178,6 +178,11 @@ func (p *openPiece) set(n int) {
 	p.count++
 }
 
+func (p *openPiece) clear(n int) {
+	p.got[n>>6] &^= 1 << (n & 63)
+	p.count--
+}
+
 // whole reports whether every block of a region has come.
 func (p *openPiece) whole(region int) bool {
 	for n := region * slabBlocks; n < min(p.blocks, (region+1)*slabBlocks); n++ {

@@ -78,6 +78,15 @@ func (s *Store) Write(b piece.Block, buf Buffer) {
 	}
 }
 
+// Forget makes the block b, which was written, missing again: another version of it is to come. It never blocks. If the
+// verdict on its piece has come or is on its way, nothing happens.
+func (s *Store) Forget(b piece.Block) {
+	if s.cfg.ReadOnly || !s.cfg.Layout.IsBlock(b) {
+		panic("storage: Forget of something else than a block, or in a store that only reads")
+	}
+	s.shards[int(b.Piece)%len(s.shards)].jobs.put(writeJob{block: b}) // a closed store has nothing to forget
+}
+
 // Read answers r by an event ReadDone. It never blocks. The piece must be verified.
 func (s *Store) Read(r ReadJob) { s.reads.put(r) }
 

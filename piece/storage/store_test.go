@@ -183,6 +183,74 @@ func TestBadPiece(t *testing.T) {
 	})
 }
 
+// TestForget: blocks that were written bad, forgotten and written again leave no trace, wherever they were
+// meanwhile: in memory or on disk, hashed or not.
+func TestForget(t *testing.T) {
+	onBoth(t, func(t *testing.T, kind string) {
+		for seed := range uint64(8) {
+			r := newRig(t, kind, 600*kib, file("T/a", 700*kib+5), file("T/b", 1100*kib))
+			s := r.open(func(c *Config) { c.Window = 1 + int(seed%2)*(8<<20) })
+			rng := rand.New(rand.NewPCG(seed, 7))
+			for p := range r.cfg.Layout.Pieces() {
+				r.giveWithLies(s, p, rng)
+			}
+			r.evs.want(t, Complete, nil)
+			r.close(s)
+			r.wantContent(0, 1)
+			if n := r.evs.count(Failed); n > 0 {
+				t.Errorf("seed %d: %d pieces failed", seed, n)
+			}
+		}
+	})
+}
+
+// giveWithLies gives a store a piece, with bad blocks among the good ones that it is told to forget before all are there.
+func (r *rig) giveWithLies(s *Store, p int, rng *rand.Rand) {
+	blocks := r.cfg.Layout.Blocks(p)
+	order := rng.Perm(blocks)
+	if rng.IntN(2) == 0 {
+		slices.Sort(order)
+	}
+	var lies, missing []int
+	for k, n := range order {
+		last := k == blocks-1 // nothing of the piece can be forgotten once all has come
+		if !last && rng.IntN(4) == 0 {
+			r.block(s, p, n, func(b []byte) { b[0]++ })
+			lies = append(lies, n)
+		} else {
+			r.block(s, p, n, nil)
+		}
+		if k == blocks-2 || !last && rng.IntN(6) == 0 {
+			for _, n := range lies {
+				s.Forget(r.cfg.Layout.BlockAt(p, n))
+			}
+			lies, missing = nil, append(missing, lies...)
+		}
+		if k == blocks-2 || !last && rng.IntN(6) == 0 {
+			for _, n := range missing {
+				r.block(s, p, n, nil)
+			}
+			missing = nil
+		}
+	}
+}
+
+// A block that has not come, and a piece with a verdict, are left as they are.
+func TestForgetNothing(t *testing.T) {
+	r := newRig(t, "memory", 64*kib, file("one", 128*kib))
+	s := r.open(nil)
+	s.Forget(r.cfg.Layout.BlockAt(0, 1))
+	r.giveAndWait(s, 0)
+	s.Forget(r.cfg.Layout.BlockAt(0, 1))
+	if !s.Have().Has(0) {
+		t.Error("a verified piece was forgotten")
+	}
+	r.complete(s)
+	r.close(s)
+	r.wantContent(0)
+	s.Forget(r.cfg.Layout.BlockAt(0, 1)) // nothing happens
+}
+
 // TestPadding: what a peer sends for padding does not matter; it is zero.
 func TestPadding(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind string) {
