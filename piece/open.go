@@ -39,11 +39,11 @@ func (b *block) drop(slot uint16) {
 // An open is a piece of which some block is asked or stored. Records are used again.
 type open struct {
 	piece   int
-	slot    int32 // index in Scheduler.opens
-	loose   int32 // index in Scheduler.loose, or -1
-	wanted  bool  // by the user, and not held; else nothing of it is asked any more
-	suspect bool  // it has failed before
-	held    bool  // the caller wants it to wait; then it counts as not wanted
+	slot    int32  // index in Scheduler.opens
+	loose   int32  // index in Scheduler.loose, or -1
+	wanted  bool   // by the user, and not held; else nothing of it is asked any more
+	suspect bool   // it has failed before
+	held    bool   // the caller wants it to wait; then it counts as not wanted
 	reason  Reason // why blocks of it were given last
 	// owner asks for this piece in order. While it is fast others leave the free blocks to
 	// it; while it is slow, slow peers share them. Nil: whoever comes first owns it.

@@ -48,7 +48,8 @@ func (s *Swarm) proceed(now time.Time, content Content) {
 		panic("swarm: there is content already")
 	}
 	s.content = content
-	c, effects := f.Proceed(now, content.Core)
+	s.content.Core.Explain = explains(s.log)
+	c, effects := f.Proceed(now, s.content.Core)
 	s.phase = c
 	s.doAll(effects)
 	early := s.early

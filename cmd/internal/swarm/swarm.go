@@ -122,12 +122,14 @@ type phase interface {
 func New(in *Inbox, cfg Config, content Content) *Swarm {
 	s := newSwarm(in, cfg, content.Core.PeerID)
 	s.content = content
+	s.content.Core.Explain = explains(s.log)
 	return s
 }
 
 // NewFetch returns a swarm without content yet: it fetches the metadata first.
 func NewFetch(in *Inbox, cfg Config, fetch core.FetchConfig) *Swarm {
 	s := newSwarm(in, cfg, fetch.PeerID)
+	fetch.Explain = explains(s.log)
 	s.fetch = &fetch
 	return s
 }
@@ -378,6 +380,8 @@ func (s *Swarm) do(e *core.Effect) {
 		if s.cfg.Node != nil {
 			s.cfg.Node(e.Addr)
 		}
+	case core.Explain:
+		s.explain(e.Note)
 	case core.Check:
 		s.check(e.Number, e.Parts)
 	case core.Resolved:

@@ -41,6 +41,14 @@ func testDownload(t *testing.T) {
 	if s := a.s.in.Snapshot(); s.Uploaded < int64(len(o.data)) || s.Met != 1 {
 		t.Errorf("last snapshot of the seed is %+v", s)
 	}
+	for _, words := range [][]string{
+		{"msg=interested", "10.0.0.1", "it has what we want"}, {`msg="it unchokes us"`, "10.0.0.1"}, {"msg=dial", "10.0.0.1"},
+		{"msg=ask", "10.0.0.1", "suggested", "piece=", "blocks=", "peers=1"}, {"msg=ask", "rarest first", "rate="},
+	} {
+		if b.logged(words...) == 0 {
+			t.Errorf("the log has no line with %q\n%s", words, &b.log)
+		}
+	}
 	for _, what := range []string{"peer joined", "peer dropped"} {
 		if n := a.logged("level=INFO", what, "10.0.0.2", "id", "-TT") + a.logged("level=INFO", what, "10.0.0.2", "why"); n != 1 {
 			t.Errorf("the seed's log has %d lines %q\n%s", n, what, &a.log)

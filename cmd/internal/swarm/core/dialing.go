@@ -183,6 +183,7 @@ func (r *roster) dialMore() {
 		}
 		s.set(a, dialing)
 		s.pace.Take(r.now, 1)
+		r.explain(Note{What: "dial", Why: a.source.String(), Addr: a.at, Peers: len(r.contacts), Times: a.failed})
 		r.emit(Effect{Op: Dial, Addr: a.at})
 	}
 }

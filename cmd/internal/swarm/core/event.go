@@ -77,6 +77,10 @@ const (
 	SourcePEX                        // a peer: within the core only, which judges by the peer's own address
 )
 
+func (s Source) String() string {
+	return [...]string{"the user", "a local tracker", "the local network", "a tracker", "the magnet link", "a local DHT", "the DHT", "a peer"}[s]
+}
+
 // nearby reports whether a source may name loopback addresses. What peers say has been judged before.
 func (s Source) nearby() bool {
 	return s == SourceStatic || s == SourceLocalTracker || s == SourceLocalDHT || s == SourceLSD || s == SourcePEX
@@ -97,6 +101,7 @@ const (
 	Completed                 // every wanted piece is verified; seeding goes on
 	Node                      // a peer says that its DHT node is there: Addr
 	Check                     // hash a copy of the metadata: Number, Parts
+	Explain                   // a decision was made that may go into a log: Note
 	Resolved                  // the copy that was last found good is the metadata
 )
 
@@ -111,6 +116,7 @@ type Effect struct {
 	Addr    netip.AddrPort
 	Number  int      // of a copy
 	Parts   [][]byte // of a copy, in order; they do not change
+	Note    *Note
 	Err     error
 }
 

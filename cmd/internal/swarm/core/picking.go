@@ -94,10 +94,11 @@ func (c *Core) updateInterest(l *link) {
 		return
 	}
 	l.amInterested = is
-	id := wire.NotInterested
+	id, why := wire.NotInterested, "it has nothing that we want"
 	if is {
-		id = wire.Interested
+		id, why = wire.Interested, "it has what we want"
 	}
+	c.explain(Note{What: id.String(), Why: why, Link: l.id})
 	c.send(&l.contact, wire.Message{ID: id})
 }
 
@@ -145,6 +146,7 @@ func (c *Core) ask(l *link, n int) int {
 	if l.asked.live == 0 {
 		l.lastBlock = c.now
 	}
+	c.explainAsks(l, blocks)
 	l.window.ask(c.now, len(blocks))
 	for _, b := range blocks {
 		l.asked.push(b, c.now.Sub(c.start))
@@ -203,7 +205,10 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 		return
 	}
 	if live {
-		l.window.answer(c.now)
+		ramp := l.window.ramp
+		if l.window.answer(c.now); ramp && !l.window.ramp {
+			c.explain(Note{What: "window", Why: "no more throughput", Link: l.id, Blocks: l.window.size, Rate: l.down.Rate(c.now)})
+		}
 	}
 	l.lastBlock, l.snubbed = c.now, false
 	fresh, others := c.pick.sched.Received(l.sched, b)
@@ -254,6 +259,7 @@ func (c *Core) cancelled(l *link, b piece.Block) {
 func (c *Core) choked(l *link) {
 	l.choked = true
 	c.pick.sched.SetChoking(l.sched, true)
+	c.explain(Note{What: "it chokes us", Link: l.id, Blocks: l.asked.live, Rate: l.down.Rate(c.now)})
 	if l.asked.live == 0 {
 		return
 	}
@@ -277,6 +283,7 @@ func (c *Core) giveBack(l *link) {
 func (c *Core) unchoked(l *link) {
 	l.choked = false
 	c.pick.sched.SetChoking(l.sched, false)
+	c.explain(Note{What: "it unchokes us", Link: l.id})
 	c.pump(l)
 }
 
@@ -287,6 +294,7 @@ func (c *Core) rejected(l *link, m wire.Message) {
 	case !ok:
 		c.unsolicited(l, true)
 	case live:
+		c.explain(Note{What: "it rejects", Link: l.id, Piece: int(b.Piece) + 1, Blocks: 1})
 		if l.choked {
 			c.pick.sched.Disallow(l.sched, int(b.Piece))
 		}
@@ -311,6 +319,7 @@ func (c *Core) checkTimeouts() {
 			if !ok {
 				break
 			}
+			c.explain(Note{What: "ask others", Why: "it holds a block back", Link: l.id, Piece: int(b.Piece) + 1, Blocks: 1})
 			l.asked.lose(b)
 			c.pick.sched.Return(l.sched, b)
 			c.cancelled(l, b)
@@ -322,6 +331,7 @@ func (c *Core) checkTimeouts() {
 // snub gives up on a peer that has sent nothing for too long. It is asked for one block at a time
 // until it answers.
 func (c *Core) snub(l *link) {
+	c.explain(Note{What: "snub", Why: "it has sent nothing for too long", Link: l.id, Blocks: l.asked.live})
 	for i := l.asked.head; i < len(l.asked.asks); i++ {
 		if b := l.asked.asks[i].block; b.Length > 0 {
 			c.cancelled(l, b)

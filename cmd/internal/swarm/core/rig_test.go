@@ -79,6 +79,8 @@ func word(e Effect) string {
 		return fmt.Sprintf("%d:%v", e.Link, e.Msg.ID)
 	case Write:
 		return "write"
+	case Explain:
+		return "note"
 	case Release:
 		return "release"
 	case ReadBlock:

@@ -24,6 +24,9 @@ type Peering struct {
 	// none, and that theirs do not matter.
 	DHTPort uint16
 
+	// Explain asks for an Explain effect with every decision that a log may tell of.
+	Explain bool
+
 	// Ext is what our extension handshake says (BEP 10); its Reqq is our bound on queued requests.
 	Ext wire.ExtHandshake
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -25,7 +26,9 @@ type storm struct {
 	full    []int       // pieces that await one
 	ended   bool
 	asked   *piece.Block // the block of the event being handled
-	wrote   int          // Write and Release effects of the event being handled
+	did     []string     // unless nil: all effects but the notes
+	notes   []string
+	wrote   int // Write and Release effects of the event being handled
 }
 
 // ourDontHave is the id under which the storm's core takes lt_donthave.
@@ -300,6 +303,13 @@ func (s *storm) handle(ev Event) {
 	for _, e := range s.c.Handle(s.now, ev) {
 		if s.ended && e.Op != Release && ev.Op != Joined {
 			s.t.Fatalf("%s after the end", word(e))
+		}
+		if e.Op == Explain {
+			s.notes = append(s.notes, e.Note.What+": "+e.Note.Why)
+			continue
+		}
+		if s.did != nil {
+			s.did = append(s.did, fmt.Sprint(word(e), e.Block, e.Msg.Index, e.Msg.Begin))
 		}
 		switch e.Op {
 		case Write, Release:
