@@ -259,6 +259,8 @@ func (n *node) log(e *core.Effect) {
 		}
 	case core.Write:
 		say("stores %s of peer %d", block(e.Block), n.from)
+	case core.Forget:
+		say("forgets %s", block(e.Block))
 	case core.ReadBlock:
 		say("sends %s to %s", block(e.Block), other())
 	case core.Dial:
@@ -278,6 +280,8 @@ func (n *node) do(e *core.Effect) {
 		n.send(n.end(e.Link), e.Msg)
 	case core.Write:
 		n.write(e.Block)
+	case core.Forget:
+		n.forget(e.Block)
 	case core.ReadBlock:
 		n.read(n.end(e.Link), e.Block)
 	case core.Dial:
@@ -395,13 +399,24 @@ func (n *node) write(b piece.Block) {
 	}
 }
 
-// keep counts bytes stored, or bytes that have failed.
+// keep counts bytes stored, or bytes that are missing again.
 func (n *node) keep(bytes int64) {
 	n.kept += bytes
 	n.w.kept += bytes
 	if n.res.Nearly == 0 && 100*n.kept >= 99*n.w.layout.Total() {
 		n.res.Nearly = n.w.now
 	}
+}
+
+// forget makes a block that was stored missing again.
+func (n *node) forget(b piece.Block) {
+	p, k := n.open[int(b.Piece)], n.w.layout.Number(b)
+	if p == nil || !p.blocks[k].got || p.count == len(p.blocks) {
+		panic(fmt.Sprintf("sim: peer %d forgets block %d of piece %d, which it does not have", n.n, k, b.Piece))
+	}
+	p.blocks[k] = storedBlock{}
+	p.count--
+	n.keep(-int64(b.Length))
 }
 
 // verify gives the verdict on a piece.

@@ -361,6 +361,8 @@ func (s *Swarm) do(e *core.Effect) {
 	case core.Write:
 		s.content.Store.Write(e.Block, s.buf)
 		s.buf = nil
+	case core.Forget:
+		s.content.Store.Forget(e.Block)
 	case core.Release:
 		s.releaseBlock()
 	case core.ReadBlock:

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"bittern/peer/choke"
+	"bittern/peer/wire"
 	"bittern/piece"
 )
 
@@ -209,7 +211,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 		r.handle(Event{Op: Left, Link: 2*n + 1})
 		r.handle(Event{Op: Left, Link: 2*n + 2})
 	}
-	if n := len(r.c.blame.bad[0]); n != maxVersions {
+	if n := len(r.c.blame.trial(0).versions); n != maxVersions {
 		t.Errorf("%d versions kept, want %d", n, maxVersions)
 	}
 	r.seed(101)
@@ -217,7 +219,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 		r.block(101, b)
 	}
 	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(2)})
-	if n := len(r.c.blame.bad) + len(r.c.blame.open); n != 0 {
+	if n := len(r.c.blame.trials) + len(r.c.blame.open) + len(r.c.blame.order); n != 0 {
 		t.Errorf("%d records kept after the verdict", n)
 	}
 	for n := range LinkID(2*maxVersions + 2) {
@@ -228,5 +230,275 @@ func TestEvidenceIsBounded(t *testing.T) {
 		if r.c.dialing.bannedIPs[addr(int(2*n+2)).Addr()] {
 			t.Errorf("sender %d of the good block is banned", n)
 		}
+	}
+}
+
+// sends lets a peer send blocks, whether they were asked of it or not; those were given to the scheduler before.
+func (r *rig) sends(id LinkID, blocks ...piece.Block) {
+	for _, b := range blocks {
+		r.c.byID[id].asked.push(b, 0)
+		r.block(id, b)
+	}
+}
+
+// askedOf returns, and forgets, the blocks that each peer was asked for since the last time.
+func (r *rig) askedOf() map[LinkID][]piece.Block {
+	of := map[LinkID][]piece.Block{}
+	for _, e := range r.requests {
+		of[e.Link] = append(of[e.Link], piece.Block{Piece: e.Msg.Index, Begin: e.Msg.Begin, Length: e.Msg.Length})
+	}
+	r.requests = nil
+	return of
+}
+
+// quiet joins a peer that has everything and chokes us.
+func (r *rig) quiet(id LinkID) {
+	r.join(id)
+	r.say(id, wire.HaveAll)
+}
+
+// What a proven liar has sent of other pieces would make each of them fail in turn.
+func TestNothingOfALiarIsKept(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 192*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	r.sends(1, r.all(0)...)
+	r.sends(1, r.all(1)[:2]...)
+	r.sends(2, r.all(1)[3])
+	r.sends(1, r.all(2)...) // its verdict is on the way
+	r.forget()
+	before := r.c.Snapshot(r.now).Wasted
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	r.want("two blocks are forgotten", "2x forget, 1:drop peer sent corrupt data in piece 0")
+	if n := r.c.Snapshot(r.now).Wasted - before; n != 6*16*kib {
+		t.Errorf("%d bytes more are wasted, want those of six blocks", n)
+	}
+	r.sends(3, r.all(1)[:3]...)
+	r.want("they are taken from another", "3x write")
+	r.handle(Event{Op: Verified, Piece: 1, OK: true})
+	r.handle(Event{Op: Verified, Piece: 2, Sums: sums(4, 0)})
+	if n := len(r.c.blame.order) + len(r.c.blame.trials); n > 0 || len(r.c.links) != 2 {
+		t.Errorf("%d records, %d links; want none, and the honest peers", n, len(r.c.links))
+	}
+}
+
+// While it is not known which of two has lied, neither is asked for anything, and no other piece of theirs is
+// completed. Somebody else fetches the bad piece, before all else and alone.
+func TestSuspectsWait(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 16*64*kib, 64*kib)})
+	for id := range LinkID(4) {
+		r.quiet(1 + id)
+	}
+	piece0, piece1, piece2 := r.all(0), r.all(1), r.all(2)
+	r.sends(1, piece1[:2]...)
+	r.sends(3, piece1[2])
+	r.sends(1, piece0[0], piece0[1])
+	r.sends(2, piece0[2], piece0[3])
+	r.askedOf()
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 3)})
+	for id := range LinkID(2) {
+		r.say(1+id, wire.Unchoke)
+	}
+	if of := r.askedOf(); len(of) > 0 {
+		t.Errorf("asked %v while two are suspects and the others choke us", of)
+	}
+	r.forget()
+	r.sends(3, piece1[3])
+	r.want("piece 1 would be complete, with blocks of a suspect", "release")
+	r.sends(2, piece2[:3]...)
+	r.sends(3, piece2[3])
+	r.want("so would piece 2, but for a block", "3x write, release")
+
+	r.say(3, wire.Unchoke)
+	r.say(4, wire.Unchoke)
+	of := r.askedOf()
+	if len(of[1])+len(of[2]) > 0 || len(of[3]) < 4 || !slices.Equal(of[3][:4], piece0) {
+		t.Fatalf("asked %v, want the bad piece of peer 3 and first", of)
+	}
+	for id, bs := range of {
+		for k, b := range bs {
+			if b.Piece == 1 || b.Piece == 2 || b.Piece == 0 && (id != 3 || k >= 4) {
+				t.Errorf("peer %d is asked for %v", id, b)
+			}
+		}
+	}
+	for _, b := range piece0 {
+		r.block(3, b)
+	}
+	r.askedOf()
+	r.forget()
+	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(4)})
+	if !r.has("2:drop peer sent corrupt data in piece 0") || !r.has("forget") || r.has("1:drop peer sent corrupt data in piece 0") {
+		t.Errorf("the verdict brings %v", r.got)
+	}
+	of = r.askedOf()
+	if len(of[1]) == 0 {
+		t.Error("the honest one is not asked again")
+	}
+	again := slices.Concat(of[1], of[3], of[4])
+	if !slices.Contains(again, piece1[3]) || !slices.Contains(again, piece2[0]) {
+		t.Errorf("what was held does not go on: %v", again)
+	}
+}
+
+// A piece that waits because of a liar's blocks alone waits no more when they are forgotten, though it stays open for what
+// others are asked of it.
+func TestAForgottenPieceGoesOn(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 128*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	r.sends(1, r.all(0)[:2]...)
+	r.sends(2, r.all(0)[2:]...)
+	r.say(3, wire.Unchoke)
+	r.sends(2, r.all(1)[0])
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 3)})
+	for _, b := range r.all(0) {
+		r.block(3, b)
+	}
+	r.askedOf()
+	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(4)})
+	if r.c.byID[2] != nil {
+		t.Fatal("the liar is still there")
+	}
+	r.say(1, wire.Unchoke)
+	if of := r.askedOf(); !slices.Contains(slices.Concat(of[1], of[3]), r.all(1)[0]) {
+		t.Errorf("asked %v, and not for what the liar had sent", of)
+	}
+}
+
+// A suspect that leaves and comes back is the same one, whatever it calls itself.
+func TestASuspectThatComesBackWaits(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 16*64*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	r.sends(1, r.all(0)[:2]...)
+	r.sends(2, r.all(0)[2:]...)
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 3)})
+	r.handle(Event{Op: Left, Link: 2})
+	rem := remote(12)
+	rem.Addr = remote(2).Addr
+	r.handle(Event{Op: Joined, Link: 12, Remote: rem})
+	r.say(12, wire.HaveAll)
+	r.tick(time.Second)
+	r.askedOf()
+	r.say(12, wire.Unchoke)
+	if of := r.askedOf(); len(of) > 0 {
+		t.Errorf("asked %v", of)
+	}
+}
+
+// Where nobody else has the bad piece a suspect fetches it: who has sent most good blocks. If it cannot any more
+// another does, from the beginning, because two of them together prove nothing.
+func TestASuspectIsAskedIfNobodyElseCan(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 16*64*kib, 64*kib)})
+	r.quiet(1)
+	r.quiet(2)
+	piece0 := r.all(0)
+	r.sends(2, r.all(5)...)
+	r.handle(Event{Op: Verified, Piece: 5, OK: true})
+	r.sends(1, piece0[0], piece0[1])
+	r.sends(2, piece0[2], piece0[3])
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	r.say(1, wire.Unchoke)
+	r.tick(time.Second)
+	if of := r.askedOf(); !slices.Equal(of[1], piece0) || len(of) != 1 {
+		t.Fatalf("asked %v, want the bad piece alone, of peer 1", of)
+	}
+	r.say(2, wire.Unchoke)
+	r.tick(time.Second)
+	r.block(1, piece0[0])
+	r.say(1, wire.Choke)
+	r.forget()
+	r.tick(time.Second)
+	if !r.has("forget") {
+		t.Errorf("what peer 1 has sent is kept: %v", r.got)
+	}
+	if of := r.askedOf(); !slices.Equal(of[2], piece0) || len(of) != 1 {
+		t.Fatalf("asked %v, want the bad piece alone, of peer 2", of)
+	}
+	for _, b := range piece0 {
+		r.block(2, b)
+	}
+	r.forget()
+	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(4)})
+	if !r.has("1:drop peer sent corrupt data in piece 0") || r.c.byID[2] == nil {
+		t.Errorf("the verdict brings %v", r.got)
+	}
+}
+
+// A suspect is not asked while somebody else may be about to unchoke us, and of two the one with more good blocks is.
+func TestWhoFetchesABadPiece(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 16*64*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	piece0 := r.all(0)
+	r.sends(2, r.all(5)...)
+	r.handle(Event{Op: Verified, Piece: 5, OK: true})
+	r.sends(1, piece0[0], piece0[1])
+	r.sends(2, piece0[2], piece0[3])
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	r.say(1, wire.Unchoke)
+	r.say(2, wire.Unchoke)
+	r.tick(choke.Every - time.Second)
+	if of := r.askedOf(); len(of) > 0 {
+		t.Fatalf("asked %v, while peer 3 may unchoke us", of)
+	}
+	r.tick(2 * time.Second)
+	if of := r.askedOf(); !slices.Equal(of[2], piece0) || len(of) != 1 {
+		t.Fatalf("asked %v, want the bad piece alone, of peer 2", of)
+	}
+}
+
+// Nobody waits for ever: a piece that cannot be had holds up its suspects for a while.
+func TestATrialEnds(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 16*64*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	piece0 := r.all(0)
+	r.sends(1, piece0[:2]...)
+	r.sends(2, piece0[2:]...)
+	r.sends(2, r.all(2)[:2]...)
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	if !r.c.blame.open[2].held || !r.c.byID[2].suspended {
+		t.Fatal("no trial")
+	}
+	r.say(3, wire.Unchoke) // and then it sends nothing
+	r.tick(trialTime + time.Second)
+	if r.c.blame.open[2].held || r.c.byID[1].suspended || r.c.byID[2].suspended {
+		t.Error("the trial lasts")
+	}
+	for _, b := range piece0 {
+		r.block(3, b) // too late for that
+	}
+	r.forget()
+	r.handle(Event{Op: Verified, Piece: 0, OK: true, Sums: sums(4)})
+	if !r.has("1:drop peer sent corrupt data in piece 0") {
+		t.Errorf("the verdict brings %v", r.got)
+	}
+}
+
+// However many pieces fail, what is kept of them is bounded.
+func TestTrialsAreBounded(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 3*maxTrials*32*kib, 32*kib)})
+	for i := range 2 * maxTrials {
+		a, b := LinkID(2*i+1), LinkID(2*i+2)
+		r.quiet(a)
+		r.quiet(b)
+		r.sends(a, r.all(i)[0])
+		r.sends(b, r.all(i)[1])
+		r.handle(Event{Op: Verified, Piece: i, Sums: sums(2, 1)})
+		r.handle(Event{Op: Left, Link: a})
+		r.handle(Event{Op: Left, Link: b})
+	}
+	if n := len(r.c.blame.trials); n != maxTrials {
+		t.Errorf("%d trials, want %d", n, maxTrials)
+	}
+	if n := r.c.Snapshot(r.now).Liars; n > 0 {
+		t.Errorf("%d were convicted without proof", n)
 	}
 }

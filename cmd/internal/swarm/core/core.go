@@ -168,6 +168,7 @@ func (c *Core) due() {
 	if !c.now.Before(c.nextTick) {
 		c.nextTick = c.now.Add(tickEvery)
 		c.checkTimeouts()
+		c.blame.weigh = c.blame.weigh || len(c.blame.trials) > 0
 		c.pick.updateRates(c)
 		c.expireShown()
 		c.limits.measure(c.now, c.up.Rate(c.now))
@@ -177,6 +178,7 @@ func (c *Core) due() {
 	}
 	c.show()
 	c.serveMetadata()
+	c.weighTrials()
 	c.pumpIfFreed()
 	c.rechokeIfDue()
 	c.askInTurn()

@@ -93,6 +93,7 @@ type EffectOp uint8
 const (
 	Send      EffectOp = iota // queue a message for a peer: Link, Msg
 	Write                     // store the block that came with this very event: Block
+	Forget                    // a stored block is not to be trusted, and will come again: Block
 	Release                   // let go of the block that came with this very event
 	ReadBlock                 // read a block and queue it for a peer: Link, Block
 	Dial                      // connect: Addr

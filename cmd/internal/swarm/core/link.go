@@ -45,7 +45,11 @@ var errLateNone = misdeed("said late or twice that it has nothing")
 type link struct {
 	contact
 
-	unproven int // bad pieces that it had a part in, where nothing proved whose fault they were
+	// Blame.
+	unclear   int  // bad pieces that it had a part in, where nothing proved whose fault they were
+	proven    int  // blocks that it sent of good pieces
+	suspectIn int  // the last round of weighing trials that found it suspect
+	suspended bool // it is suspect, and asked for nothing
 
 	sched   *piece.Peer // what it has
 	gotHave bool        // it has said what it has, so a bitfield would be late

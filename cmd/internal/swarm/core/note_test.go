@@ -36,6 +36,8 @@ func TestNotesChangeNothing(t *testing.T) {
 		"interested: it has what we want", "not interested: it has nothing that we want",
 		"it chokes us: ", "it unchokes us: ", "it rejects: ", "snub: it has sent nothing for too long",
 		"dial: a local tracker", "dial: a peer",
+		"bad piece: of one peer alone", "bad piece: of several peers, of which this is one",
+		"hold a piece: a suspect had a part in it", "found a liar: its block differs from the good one",
 	} {
 		if !kinds[what] {
 			t.Errorf("nothing was said of %q", what)

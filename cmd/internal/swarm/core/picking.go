@@ -120,7 +120,7 @@ func (c *Core) pump(l *link) {
 // mostAsked is how many blocks the peer may owe us: what its window says and it takes, but no more than a limit lets
 // come in the time that windows look ahead, for what is late comes all at once. It is 0 where it may not be asked.
 func (c *Core) mostAsked(l *link) int {
-	if !l.amInterested || c.now.Before(l.askAfter) {
+	if !l.amInterested || c.now.Before(l.askAfter) || l.suspended && c.blame.retries(l) < 0 {
 		return 0
 	}
 	most := min(l.window.size, l.ext.Outstanding()-l.asked.lost())
@@ -211,11 +211,16 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 		}
 	}
 	l.lastBlock, l.snubbed = c.now, false
+	if c.unwelcome(l, b) {
+		c.leaveOut(l, b)
+		c.pump(l)
+		return
+	}
 	fresh, others := c.pick.sched.Received(l.sched, b)
 	if fresh {
 		c.emit(Effect{Op: Write, Block: b})
 		c.leaving.lastData, l.exchanged, l.useful = c.now, c.now, true
-		c.blame.note(&c.cfg.Layout, b, l)
+		c.stored(l, b)
 	} else {
 		c.waste(n)
 	}

@@ -16,14 +16,15 @@ import (
 // A rig drives one core by hand: the test is the shell and all the peers. Effects are written as
 // short words, so that a test reads like a log.
 type rig struct {
-	t     *testing.T
-	c     *Core
-	now   time.Time
-	got   []string       // effects since the last want
-	keep  []string       // set aside by failAll
-	count map[uint32]int // written blocks of each piece, of lie
-	asks  []piece.Block  // requests we sent, of all links, in order
-	exts  []Effect       // extended messages we sent, but for handshakes
+	t        *testing.T
+	c        *Core
+	now      time.Time
+	got      []string       // effects since the last want
+	keep     []string       // set aside by failAll
+	count    map[uint32]int // written blocks of each piece, of lie
+	asks     []piece.Block  // requests we sent, of all links, in order
+	requests []Effect       // the same, with whom they went to
+	exts     []Effect       // extended messages we sent, but for handshakes
 }
 
 const (
@@ -63,6 +64,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 func (r *rig) handle(ev Event) {
 	for _, e := range r.c.Handle(r.now, ev) {
 		if e.Op == Send && e.Msg.ID == wire.Request {
+			r.requests = append(r.requests, e)
 			r.asks = append(r.asks, piece.Block{Piece: e.Msg.Index, Begin: e.Msg.Begin, Length: e.Msg.Length})
 		}
 		if e.Op == Send && e.Msg.ID == wire.Extended && e.Msg.ExtID != 0 {
@@ -79,6 +81,8 @@ func word(e Effect) string {
 		return fmt.Sprintf("%d:%v", e.Link, e.Msg.ID)
 	case Write:
 		return "write"
+	case Forget:
+		return "forget"
 	case Explain:
 		return "note"
 	case Release:

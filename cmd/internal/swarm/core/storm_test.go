@@ -317,6 +317,8 @@ func (s *storm) handle(ev Event) {
 			if e.Op == Write {
 				s.store(e.Block)
 			}
+		case Forget:
+			s.unstore(e.Block)
 		case Dial:
 			if slices.Contains(s.dialing, e.Addr) {
 				s.t.Fatalf("%v is dialed twice at once", e.Addr)
@@ -339,6 +341,14 @@ func (s *storm) store(b piece.Block) {
 	if s.written[i]++; s.written[i] == s.c.cfg.Layout.Blocks(i) {
 		s.full = append(s.full, i)
 	}
+}
+
+func (s *storm) unstore(b piece.Block) {
+	i := int(b.Piece)
+	if s.written[i] == 0 || s.written[i] == s.c.cfg.Layout.Blocks(i) {
+		s.t.Fatalf("block %v is forgotten, of whose piece %d are written", b, s.written[i])
+	}
+	s.written[i]--
 }
 
 // effect checks one that concerns a link.

@@ -158,9 +158,10 @@ func (c *Core) nextTurn() *link {
 // trades reports whether a peer gives us something for what it gets. Nobody does once we are complete.
 func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(c.now) > 0 }
 
-// owes reports whether a peer that could give us something has had its advance, and gives nothing.
+// owes reports whether a peer that could give us something has had its advance, and gives nothing, though we would ask
+// for it.
 func (c *Core) owes(l *link) bool {
-	return !c.leaving.complete && l.balance < -advance && l.amInterested && l.choked
+	return !c.leaving.complete && l.balance < -advance && l.amInterested && l.choked && !l.suspended
 }
 
 // serve has the next block read that a link asks for.
