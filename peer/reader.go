@@ -38,6 +38,7 @@ type reader struct {
 	full  bool      // the last read filled the buffer
 	small int       // small reads in a row
 	batch *Batch    // not delivered yet; nil when empty
+	idle  int       // messages left out since the last delivery
 }
 
 // run reads until the connection ends. It leaves in batch what it could not deliver.
@@ -76,6 +77,7 @@ func (r *reader) parse() (moved bool, err error) {
 		}
 		length := binary.BigEndian.Uint32(in)
 		if length == 0 { // keep-alive: "ignored" (BEP 3)
+			r.idle++
 			r.from += wire.PrefixLen
 			moved = true
 			continue
@@ -88,6 +90,7 @@ func (r *reader) parse() (moved bool, err error) {
 			return moved, err
 		}
 		if !lim.Knows(id) {
+			r.idle++
 			r.from += wire.HeadLen
 			r.skip = int(length) - 1
 			moved = moved || r.skip == 0
@@ -137,8 +140,11 @@ func (r *reader) message(id wire.ID, body []byte) error {
 
 // flush delivers what has been gathered.
 func (r *reader) flush() {
+	if r.batch == nil && r.idle > 0 {
+		r.batch = newBatch(r.c)
+	}
 	if b := r.batch; b != nil {
-		r.batch = nil
+		b.Idle, r.batch, r.idle = r.idle, nil, 0
 		r.c.cfg.Deliver(b)
 	}
 }

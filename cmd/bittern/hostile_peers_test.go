@@ -38,7 +38,8 @@ var hostilePeers = []struct {
 	{"choke with a payload", greets((*link).bitfield, says(msgChoke, []byte{1, 2, 3})), dropped},
 	{"request of 12 bytes", greets((*link).bitfield, says(msgRequest, u32(0, 0, blockSize)[:11])), dropped},
 	{"unknown message", greets((*link).bitfield, says(77, make([]byte, 1000))), spared},
-	{"500,000 keep-alives", greets((*link).bitfield, sends(make([]byte, 4*500_000))), spared},
+	{"500,000 keep-alives", greets((*link).bitfield, sends(make([]byte, 4*500_000))), dropped},
+	{"10,000 unknown messages", greets((*link).bitfield, sends(bytes.Repeat(slices.Concat(u32(2), []byte{77, 0}), 10_000))), dropped},
 
 	// Handshake.
 	{"another info-hash", hellos(func(l *link) error { return l.shakeAs([20]byte{1, 2, 3}, l.peer.script.id) }), dropped},
@@ -61,10 +62,10 @@ var hostilePeers = []struct {
 	{"bitfield 10,000 times", greets(func(l *link) error {
 		b := l.peer.bits()
 		return l.raw(bytes.Repeat(slices.Concat(u32(uint32(1+len(b))), []byte{msgBitfield}, b), 10_000))
-	}), spared},
+	}), dropped},
 	{"have just out of range", greets((*link).bitfield, func(l *link) error { return l.send(msgHave, u32(uint32(l.peer.x.pieces()))) }), dropped},
 	{"have far out of range", greets((*link).bitfield, says(msgHave, u32(0xffffffff))), dropped},
-	{"100,000 haves", greets(sends(bytes.Repeat(slices.Concat(u32(5), []byte{msgHave}, u32(7)), 100_000))), spared},
+	{"100,000 haves", greets(sends(bytes.Repeat(slices.Concat(u32(5), []byte{msgHave}, u32(7)), 100_000))), dropped},
 	{"have all that was never agreed on", greets(says(msgHaveAll)), dropped},
 
 	// Pieces.
@@ -86,7 +87,7 @@ var hostilePeers = []struct {
 			}
 		}
 		return nil
-	}), spared},
+	}), dropped},
 	{"30 % corrupt blocks", script{serve: func(l *link, b block) error {
 		h := fnv.New32a()
 		h.Write(u32(b.piece, b.begin))
@@ -110,13 +111,21 @@ var hostilePeers = []struct {
 	{"request of no bytes", greets((*link).bitfield, says(msgRequest, u32(0, 0, 0))), dropped},
 	{"request over 128 KiB", greets((*link).bitfield, says(msgRequest, u32(0, 0, 256*kib))), dropped},
 	{"choke and unchoke 10,000 times", greets((*link).bitfield,
-		sends(bytes.Repeat([]byte{0, 0, 0, 1, msgChoke, 0, 0, 0, 1, msgUnchoke}, 10_000))), spared},
+		sends(bytes.Repeat([]byte{0, 0, 0, 1, msgChoke, 0, 0, 0, 1, msgUnchoke}, 10_000))), dropped},
+	{"interested and not 10,000 times", greets((*link).bitfield,
+		sends(bytes.Repeat([]byte{0, 0, 0, 1, msgInterested, 0, 0, 0, 1, msgInterested + 1}, 10_000))), dropped},
+	{"10,000 requests while choked", greets((*link).bitfield,
+		sends(bytes.Repeat(slices.Concat(u32(13), []byte{msgRequest}, u32(0, 0, blockSize)), 10_000))), dropped},
+	{"10,000 cancels of nothing", greets((*link).bitfield,
+		sends(bytes.Repeat(slices.Concat(u32(13), []byte{msgCancel}, u32(0, 0, blockSize)), 10_000))), dropped},
 
 	// Extension handshake.
 	{"extension handshake a million levels deep", greets((*link).bitfield, says(msgExtended, []byte{0}, bytes.Repeat([]byte("l"), 900*kib))), spared},
 	{"extension handshake of the wrong types", greets((*link).bitfield,
 		says(msgExtended, []byte("\x00d1:mi1e13:metadata_sizei-5e1:pi-1e4:reqqi-9e1:vi0e6:yourip3:abce"))), spared},
 	{"extension handshake with a string of 4 GiB", greets((*link).bitfield, says(msgExtended, []byte("\x00d1:v4294967295:"))), spared},
+	{"10,000 extension handshakes", greets((*link).bitfield,
+		sends(bytes.Repeat(slices.Concat(u32(4), []byte{msgExtended, 0}, []byte("de")), 10_000))), dropped},
 	{"extension ids out of range", greets((*link).bitfield,
 		says(msgExtended, []byte("\x00d1:md6:ut_pexi99999e11:ut_metadatai-1eee"))), spared},
 	{"empty extended message", greets((*link).bitfield, says(msgExtended)), spared},

@@ -43,10 +43,18 @@ func (b *Bucket) Charge(now time.Time, n int) {
 	}
 }
 
-// Return gives back n bytes that were taken or charged and will not pass. The burst does not bound them.
+// Return gives back n bytes that were taken or charged and will not pass. The burst does not bound them: they were
+// there before.
 func (b *Bucket) Return(n int) {
 	if b.rate > 0 {
 		b.level += float64(n)
+	}
+}
+
+// Give lets n bytes more pass than the rate does. The burst bounds them, as it does what time brings.
+func (b *Bucket) Give(n int) {
+	if b.rate > 0 {
+		b.level = min(max(b.burst, b.level), b.level+float64(n))
 	}
 }
 

@@ -56,6 +56,23 @@ func TestBucketChargeAndReturn(t *testing.T) {
 	}
 }
 
+// What is given back may be taken again, but a bucket holds no more than it can.
+func TestBucketGive(t *testing.T) {
+	b := NewBucket(1, 100)
+	b.Take(epoch, 300)
+	if b.Give(150); b.Take(epoch, 1) {
+		t.Error("taken while it is in debt by 50")
+	}
+	b.Give(60)
+	if !b.Take(epoch, 11) || b.Take(epoch, 1) {
+		t.Error("after 10 bytes that are left, want one more Take")
+	}
+	b.Give(1000)
+	if !b.Take(epoch, 100) || !b.Take(epoch, 1) || b.Take(epoch, 1) {
+		t.Error("want 100 bytes and a debt, after more was given than there is room for")
+	}
+}
+
 func TestBucketWithoutLimit(t *testing.T) {
 	for _, b := range []Bucket{{}, NewBucket(0, 0), NewBucket(-1, -1)} {
 		b.Charge(epoch, math.MaxInt)

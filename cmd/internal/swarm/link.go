@@ -103,6 +103,9 @@ func (s *Swarm) batch(now time.Time, b *peer.Batch) {
 		s.handle(now, ev)
 		s.releaseBlock()
 	}
+	if b.Idle > 0 {
+		s.handle(now, core.Event{Op: core.Idle, Link: id, N: b.Idle})
+	}
 	if b.SentBytes > 0 {
 		if l := s.links[id]; l != nil {
 			l.reads.sent(b.SentBytes)

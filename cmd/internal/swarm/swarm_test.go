@@ -111,16 +111,19 @@ func testVanish(t *testing.T, seeds int) {
 	}
 }
 
-// TestFlood has a peer ask for more and more, and read nothing.
+// TestFlood has a peer ask for more than it may, and read nothing. One that goes on at that rate is dropped for it, and one
+// that asks once a second because nothing goes.
 func TestFlood(t *testing.T) {
 	for _, fast := range []bool{false, true} {
-		t.Run(fmt.Sprintf("fast=%v", fast), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { testFlood(t, fast) })
-		})
+		for _, slow := range []bool{false, true} {
+			t.Run(fmt.Sprintf("fast=%v,slow=%v", fast, slow), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { testFlood(t, fast, slow) })
+			})
+		}
 	}
 }
 
-func testFlood(t *testing.T, fast bool) {
+func testFlood(t *testing.T, fast, slow bool) {
 	net, o := simnet.New(1), newTorrent(t, 8*mib, 256*kib)
 	a := seed(t, net, o, 1).start()
 	r := shake(t, net, o, 2, 1, fast)
@@ -140,10 +143,13 @@ func testFlood(t *testing.T, fast bool) {
 		if most > 2*mib {
 			t.Fatalf("%d bytes in memory for one peer", most)
 		}
+		if slow {
+			flood = wire.Append(nil, ask(wire.Request, o.layout.BlockAt(0, 0)))
+		}
 		time.Sleep(time.Second)
 	}
 	// The writer looks every minute whether anything has gone, and the test every second.
-	if d := time.Since(begin); !fast && d < time.Minute || d > 2*time.Minute+2*time.Second {
+	if d := time.Since(begin); slow && d < time.Minute || !slow && d > time.Minute || d > 2*time.Minute+2*time.Second {
 		t.Errorf("dropped after %v", d)
 	}
 	r.untilEOF()

@@ -232,7 +232,6 @@ func (c *Core) setChoke(l *link, choking bool) {
 	}
 	l.amChoking, l.chokedSince = choking, c.now
 	if !choking {
-		l.refused = 0
 		c.suggest(l, firstHints)
 		c.send(&l.contact, wire.Message{ID: wire.Unchoke})
 		return

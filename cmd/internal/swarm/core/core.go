@@ -133,8 +133,12 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 	case Joined:
 		c.joined(ev.Link, *ev.Remote)
 	case Message:
-		if l := c.byID[ev.Link]; l != nil {
+		if l := c.byID[ev.Link]; l != nil && !c.bothers(l, c.cost(&l.contact, &ev.Msg, l.choked)) {
 			c.message(l, ev.Msg)
+		}
+	case Idle:
+		if l := c.byID[ev.Link]; l != nil {
+			c.bothers(l, ev.N*costIdle)
 		}
 	case BlockIn:
 		if l := c.byID[ev.Link]; l != nil {

@@ -19,6 +19,7 @@ type EventOp uint8
 const (
 	Joined     EventOp = iota // a connection has shaken hands: Link, Remote
 	Message                   // a message came in, other than a block's data: Link, Msg
+	Idle                      // messages came in that say nothing, such as keep-alives: Link, N (how many)
 	BlockIn                   // a block came in, its data held by the shell: Link, Msg (a Piece)
 	Left                      // the connection is closed: Link, Err (why)
 	Verified                  // a piece's hash is known: Piece, OK, Sums

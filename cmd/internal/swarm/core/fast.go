@@ -57,10 +57,6 @@ const (
 	firstHints   = 3
 	mostLookedAt = 1024
 
-	// maxReneged is how often a peer that has everything may lose a piece: of very large torrents the way there
-	// and back costs milliseconds, for messages of a few bytes.
-	maxReneged = 64
-
 	// fastWindow is how many blocks a peer that chokes us is asked for at once. It has others to serve.
 	fastWindow = 8
 )
@@ -184,8 +180,7 @@ func (c *Core) lost(l *link, payload []byte) {
 		l.seed = false
 		c.seeds--
 		c.copies.remove(&l.remote) // it is none any more
-		if l.reneged++; l.reneged > maxReneged {
-			c.drop(l, misdeed("has everything and then not, again and again"))
+		if c.bothers(l, costReneged) {
 			return
 		}
 	}

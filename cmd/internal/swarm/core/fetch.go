@@ -84,7 +84,6 @@ type fetchLink struct {
 	rested int       // how often it had to rest
 	rests  time.Time // not asked before
 	tried  int       // copies that were given up with it, or that it has turned from
-	stray  int       // answers to nothing
 }
 
 // A metadataAsk is a request that was sent.
@@ -147,8 +146,17 @@ func (f *Fetch) Handle(now time.Time, ev Event) []Effect {
 	case Joined:
 		f.joined(ev.Link, *ev.Remote)
 	case Message:
-		if l := f.byID[ev.Link]; l != nil {
+		l := f.byID[ev.Link]
+		switch {
+		case l == nil:
+		case f.bears(&l.contact, f.cost(&l.contact, &ev.Msg, !l.early.unchoked)):
 			f.message(l, ev.Msg)
+		default:
+			f.drop(l, errFlood)
+		}
+	case Idle:
+		if l := f.byID[ev.Link]; l != nil && !f.bears(&l.contact, ev.N*costIdle) {
+			f.drop(l, errFlood)
 		}
 	case BlockIn:
 		f.emit(Effect{Op: Release})
@@ -287,6 +295,9 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 	case wire.Have:
 		if len(l.early.haves) < maxEarlyHaves {
 			l.early.haves = append(l.early.haves, m.Index)
+		} else if !f.bears(&l.contact, costIdle) {
+			f.drop(l, errFlood)
+			return
 		}
 		l.early.hints = slices.DeleteFunc(l.early.hints, func(h wire.Message) bool { // it has it again
 			lost, err := wire.ParseDontHave(h.Payload)
@@ -306,8 +317,8 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 		if l.remote.Fast {
 			f.send(&l.contact, wire.Message{ID: wire.Reject, Index: m.Index, Begin: m.Begin, Length: m.Length})
 		}
-		if l.stray++; l.stray > maxUnasked {
-			f.drop(l, misdeed("goes on asking for what it is refused"))
+		if !f.bears(&l.contact, costRefused) {
+			f.drop(l, errInsists)
 			return
 		}
 	}
@@ -358,8 +369,8 @@ func (l *fetchLink) offers() bool {
 func (f *Fetch) metadata(l *fetchLink, m wire.Metadata) {
 	switch m.Type {
 	case wire.MetadataRequest: // "Peers that do not have the entire metadata MUST respond with a reject"
-		if l.stray++; l.stray > maxUnasked {
-			f.drop(l, misdeed("goes on asking for what it is refused"))
+		if !f.bears(&l.contact, costRefused) {
+			f.drop(l, errInsists)
 		} else if l.ext.M.UtMetadata != 0 {
 			f.sendMetadata(l, wire.Metadata{Type: wire.MetadataReject, Piece: m.Piece})
 		}
@@ -400,7 +411,7 @@ func (l *fetchLink) unask() {
 func (f *Fetch) arrived(l *fetchLink, m wire.Metadata) {
 	c, asked := l.answered(m.Piece)
 	if !asked {
-		if l.stray++; l.stray > maxUnasked {
+		if !f.bears(&l.contact, costUnasked) {
 			f.drop(l, misdeed("sends metadata that nobody asked for"))
 		}
 		return
@@ -747,7 +758,7 @@ func (c *Core) replay(o *fetchLink) {
 	have := c.pick.sched.HavePieces()
 	for i := range have.Len() {
 		if have.Has(i) { // it is too late for a bitfield
-			c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
+			c.tellHave(l, i)
 		}
 	}
 	said := make([]wire.Message, 0, 4+len(o.early.haves)+len(o.early.hints))

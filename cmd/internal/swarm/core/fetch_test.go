@@ -444,22 +444,38 @@ func TestFetchMisdeeds(t *testing.T) {
 		}, ""},
 		{"a stray answer", func(r *fetchRig) { r.metadata(1, wire.Metadata{Type: wire.MetadataData, Piece: 5, Data: r.piece(0)}) }, ""},
 		{"many stray answers", func(r *fetchRig) {
-			for range maxUnasked + 1 {
+			for range mostPatience/costUnasked + 1 {
 				r.metadata(1, wire.Metadata{Type: wire.MetadataData, Piece: 5, Data: r.piece(0)})
 			}
 		}, "nobody asked for"},
 		{"asking us", func(r *fetchRig) { r.metadata(1, wire.Metadata{Type: wire.MetadataRequest}) }, ""},
 		{"asking us for ever", func(r *fetchRig) {
-			for range maxUnasked + 1 {
+			for range mostPatience/costRefused + 1 {
 				r.metadata(1, wire.Metadata{Type: wire.MetadataRequest})
 			}
 		}, "goes on asking"},
 		{"a block", func(r *fetchRig) { r.handle(Event{Op: BlockIn, Link: 1, Msg: wire.Message{ID: wire.Piece}}) }, "nobody asked for"},
 		{"requests", func(r *fetchRig) {
-			for range maxUnasked + 1 {
+			for range mostPatience/costRefused + 1 {
 				r.msg(1, wire.Message{ID: wire.Request, Length: 1})
 			}
 		}, "goes on asking"},
+		{"choking and unchoking", func(r *fetchRig) {
+			for range mostPatience / costWavering {
+				r.msg(1, wire.Message{ID: wire.Unchoke})
+				r.msg(1, wire.Message{ID: wire.Choke})
+			}
+		}, "of no use"},
+		{"more haves than there can be use for", func(r *fetchRig) {
+			for range maxEarlyHaves + mostPatience + 1 {
+				r.msg(1, wire.Message{ID: wire.Have})
+			}
+		}, "of no use"},
+		{"keep-alives", func(r *fetchRig) { r.handle(Event{Op: Idle, Link: 1, N: 5}) }, ""},
+		{"a flood of keep-alives", func(r *fetchRig) {
+			r.handle(Event{Op: Idle, Link: 1, N: 100_000})
+			r.handle(Event{Op: Idle, Link: 1, N: 1})
+		}, "of no use"},
 		{"have none late", func(r *fetchRig) {
 			r.msg(1, wire.Message{ID: wire.Unchoke})
 			r.msg(1, wire.Message{ID: wire.HaveNone})

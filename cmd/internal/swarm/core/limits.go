@@ -11,7 +11,7 @@ import (
 
 // limits holds the bytes of all connections to the rates that the user set, each direction by a bucket of its own.
 // Everything that the peers' protocol puts on the wire counts: handshakes, messages, heads and blocks; the headers of
-// packets do not, nor do keep-alives, of which the core hears nothing.
+// packets do not, nor do keep-alives, of which the core hears only how many there were.
 //
 // Only blocks wait. A message is never held back, lest an unchoke or a request come late because of a limit, but it
 // puts the bucket into debt, and the next block waits until that is paid. Blocks are given out one at a time and in

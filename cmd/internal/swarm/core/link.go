@@ -37,6 +37,12 @@ func (m *Misdeed) Unwrap() error { return wire.ErrProtocol }
 
 func misdeed(format string, a ...any) error { return &Misdeed{What: fmt.Sprintf(format, a...)} }
 
+// errInsists is the misdeed of a peer that asks again and again.
+var errInsists = misdeed("goes on asking for what it is refused")
+
+// errFlood is the misdeed of a peer that says too much that is of no use.
+var errFlood = misdeed("says too much that is of no use")
+
 // errLateNone is the misdeed of a peer that says too late that it has nothing.
 var errLateNone = misdeed("said late or twice that it has nothing")
 
@@ -53,7 +59,6 @@ type link struct {
 
 	sched   *piece.Peer // what it has
 	gotHave bool        // it has said what it has, so a bitfield would be late
-	reneged int         // times that it had everything and then did not
 
 	// Picking: what we ask of it.
 	choked    bool // it chokes us
@@ -64,7 +69,6 @@ type link struct {
 	wants     bool      // it waits to be asked, as the limit allows
 	askAfter  time.Time // no request before: it has choked us in the middle of things
 	lostAt    time.Time // when a request was last given up
-	unasked   int       // answers it sent to nothing
 	lastBlock time.Time // or the request that found nothing outstanding
 	down      rate.Meter
 
@@ -75,7 +79,6 @@ type link struct {
 	asksAt      time.Time     // when it last asked for something that is not refused
 	upload      upload        // what it is being sent
 	showing     *showing      // what it sees of us; nil means all
-	refused     int           // requests rejected since the last block sent or unchoke
 	fast        fastGrant     // pieces that it gets in spite of a choke
 	telling     telling       // metadata that it asks for
 	up          rate.Meter
@@ -222,7 +225,8 @@ func (c *Core) extended(l *link, m wire.Message) {
 // haveSet takes the message that says at once what the peer has. BEP 3 and BEP 6 want it first and once, but aria2c sends a
 // bitfield in place of many haves, and "have all" when these complete it.
 func (c *Core) haveSet(l *link, m wire.Message) {
-	if l.gotHave && m.ID == wire.HaveNone {
+	first, before := !l.gotHave, c.pick.sched.PeerCount(l.sched)
+	if !first && m.ID == wire.HaveNone {
 		c.drop(l, errLateNone)
 		return
 	}
@@ -238,6 +242,10 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 		}
 		c.pick.sched.HaveSet(l.sched, b)
 	}
+	if !first && c.pick.sched.PeerCount(l.sched) == before {
+		c.bothers(l, costExtended)
+		return
+	}
 	c.hasMore(l)
 	if c.byID[l.id] == l {
 		c.seedsPart(l)
@@ -248,6 +256,10 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 func (c *Core) have(l *link, m wire.Message) {
 	if int64(m.Index) >= int64(c.cfg.Layout.Pieces()) {
 		c.drop(l, misdeed("has a piece %d that does not exist", m.Index))
+		return
+	}
+	if c.pick.sched.Has(l.sched, int(m.Index)) {
+		c.bothers(l, costIdle)
 		return
 	}
 	c.pick.sched.Have(l.sched, int(m.Index))

@@ -33,10 +33,6 @@ const (
 
 	// lostFor is how long a request that we have given up counts as filling the peer's queue.
 	lostFor = time.Minute
-
-	// maxUnasked is how many answers to nothing a peer may send. BEP 6 wants the first to end the
-	// connection, but clients are known that send a block and reject it, too.
-	maxUnasked = 64
 )
 
 func (p *pickState) init(cfg *Config) {
@@ -201,9 +197,10 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	live, asked := l.asked.take(b)
 	if !asked {
 		c.waste(n)
-		c.unsolicited(l, c.cfg.Layout.IsBlock(b))
+		c.unsolicited(l, b, costUnasked)
 		return
 	}
+	l.patience.Give(worthBlock)
 	if live {
 		ramp := l.window.ramp
 		if l.window.answer(c.now); ramp && !l.window.ramp {
@@ -230,10 +227,10 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	c.pump(l)
 }
 
-// unsolicited takes note of an answer to nothing we asked. What we could not even have asked for is
-// no honest peer's.
-func (c *Core) unsolicited(l *link, possible bool) {
-	if l.unasked++; l.unasked > maxUnasked || !possible {
+// unsolicited takes note of an answer to nothing we asked. BEP 6 wants the first to end the connection, but clients
+// are known that send a block and reject it, too. What we could not even have asked for is no honest peer's.
+func (c *Core) unsolicited(l *link, b piece.Block, points int) {
+	if !c.cfg.Layout.IsBlock(b) || !c.bears(&l.contact, points) {
 		c.drop(l, misdeed("sends what nobody asked for"))
 	}
 }
@@ -297,7 +294,7 @@ func (c *Core) rejected(l *link, m wire.Message) {
 	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
 	switch live, ok := l.asked.take(b); {
 	case !ok:
-		c.unsolicited(l, true)
+		c.unsolicited(l, b, costWavering)
 	case live:
 		c.explain(Note{What: "it rejects", Link: l.id, Piece: int(b.Piece) + 1, Blocks: 1})
 		if l.choked {
@@ -361,9 +358,15 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 	c.acquit(i, sums)
 	for _, l := range c.links {
 		// Those who have the piece are told too: a seed spreads what is rare by it, and knows a copy when it is whole.
-		c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
+		c.tellHave(l, i)
 		if l.amInterested && c.pick.sched.Has(l.sched, i) {
 			c.updateInterest(l)
 		}
 	}
+}
+
+// tellHave tells a peer that we have piece i.
+func (c *Core) tellHave(l *link, i int) {
+	c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
+	l.patience.Give(worthHave)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"bittern/peer/rate"
 	"bittern/peer/wire"
 )
 
@@ -70,11 +71,12 @@ func newRoster(now time.Time, p Peering) roster {
 
 // A contact is one connection, whatever the phase.
 type contact struct {
-	id     LinkID
-	remote Remote
-	joined time.Time
-	at     *address // where it can be dialed; nil if we do not know
-	useful bool     // it has given us something, or we it
+	id       LinkID
+	remote   Remote
+	joined   time.Time
+	at       *address    // where it can be dialed; nil if we do not know
+	useful   bool        // it has given us something, or we it
+	patience rate.Bucket // with it; see patience.go
 
 	exchanged time.Time // when a block last passed between us, either way; zero if none has
 	useless   bool      // as far as turnover is concerned, at the last tick
@@ -120,7 +122,7 @@ func (r *roster) admit(id LinkID, remote Remote, seeding bool) (l, twin, spare *
 		r.dialing.refused(r, &remote, err, twin)
 		return nil, nil, nil
 	}
-	l = &contact{id: id, remote: remote, joined: r.now}
+	l = &contact{id: id, remote: remote, joined: r.now, patience: newPatience()}
 	if twin != nil {
 		l.at, twin.at = twin.at, nil
 	}

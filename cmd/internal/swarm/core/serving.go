@@ -19,10 +19,6 @@ const (
 	// are rejected, or ignored where the peer does not speak the fast extension.
 	maxQueue = 250
 
-	// maxRefused is how many rejects in a row we send before the peer is dropped: it asks while it is choked,
-	// for more than we queue, or takes all back, and rejects that it does not read would wait in our memory.
-	maxRefused = 4 * maxQueue
-
 	// readCredit is how many bytes of all peers together may be read or in their writers' hands; it bounds the upload
 	// buffers.
 	readCredit = 8 << 20
@@ -73,15 +69,12 @@ func (c *Core) reject(l *link, b piece.Block) {
 	}
 }
 
-// refuseRequest rejects a request for a reason that is the peer's own, and drops a peer that will not learn.
-// Without the fast extension nothing is sent, so there is nothing to bound.
+// refuseRequest rejects a request for a reason that is the peer's own: it is choked, asks for more than we queue, or has
+// taken the request back. One that will not learn is dropped: rejects that it does not read wait in our memory.
 func (c *Core) refuseRequest(l *link, b piece.Block) {
 	c.reject(l, b)
-	if !l.remote.Fast {
-		return
-	}
-	if l.refused++; l.refused > maxRefused {
-		c.drop(l, misdeed("goes on asking for what it is refused"))
+	if !c.bears(&l.contact, costRefused) {
+		c.drop(l, errInsists)
 	}
 }
 
@@ -91,7 +84,9 @@ func (c *Core) cancel(l *link, m wire.Message) {
 	if i := slices.Index(l.queue, b); i >= 0 {
 		l.queue = slices.Delete(l.queue, i, i+1)
 		c.refuseRequest(l, b) // BEP 6: every request is answered, a cancelled one too
+		return
 	}
+	c.bothers(l, costIdle)
 }
 
 // sent takes back credit for n bytes that went to the kernel. Reports of links that are gone come
@@ -106,7 +101,7 @@ func (c *Core) sent(l *link, n int) {
 	if n > 0 {
 		l.exchanged, l.useful = c.now, true
 	}
-	l.refused = 0
+	l.patience.Give(worthBlock * n / piece.BlockSize)
 	n = min(n, l.upload.inFlight) // whatever the shell says, nobody gets credit that was not given
 	c.serving.reading -= n
 	l.upload.took(c.now, n)

@@ -166,7 +166,7 @@ func (c *Core) showPiece(l *link, i int) {
 	c.super.backlog += size
 	l.showing.all[i] = struct{}{}
 	l.showing.open = append(l.showing.open, shownPiece{piece: i, left: size, since: c.now})
-	c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
+	c.tellHave(l, i)
 }
 
 // choose returns a piece to show to a peer: one that nobody has, or else the rarest.
@@ -351,7 +351,7 @@ func (c *Core) unmask() {
 		}
 		for i := range c.cfg.Layout.Pieces() {
 			if !l.sees(i) && !c.pick.sched.Has(l.sched, i) {
-				c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
+				c.tellHave(l, i)
 			}
 		}
 		l.showing = nil

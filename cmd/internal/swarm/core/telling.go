@@ -52,8 +52,8 @@ func (c *Core) metadata(l *link, payload []byte) {
 	if m.Piece >= c.metadataPieces() || len(l.telling.asked) >= maxQueue ||
 		l.telling.sent+len(l.telling.asked) >= tellTimes*c.metadataPieces()+tellSpare {
 		c.tell(l, wire.Metadata{Type: wire.MetadataReject, Piece: m.Piece})
-		if l.refused++; l.refused > maxRefused {
-			c.drop(l, misdeed("goes on asking for what it is refused"))
+		if !c.bears(&l.contact, costRefused) {
+			c.drop(l, errInsists)
 		}
 		return
 	}

@@ -93,7 +93,7 @@ func TestTellsSlowly(t *testing.T) {
 func TestTellsOnlySoOften(t *testing.T) {
 	r := tellRig(t, 100)
 	served, refused := 0, 0
-	for range maxRefused + 100 {
+	for range 300 {
 		r.now = r.now.Add(time.Second)
 		for _, a := range r.told(0) {
 			if a.Type == wire.MetadataData {
@@ -103,8 +103,14 @@ func TestTellsOnlySoOften(t *testing.T) {
 			}
 		}
 	}
-	if served != tellTimes+tellSpare || refused < maxRefused || r.c.byID[1] != nil {
-		t.Errorf("%d served, %d refused, still there: %v", served, refused, r.c.byID[1] != nil)
+	if served != tellTimes+tellSpare || refused != 300-served {
+		t.Errorf("%d served, %d refused", served, refused)
+	}
+	for range mostPatience/costRefused + 1 {
+		r.told(0)
+	}
+	if r.c.byID[1] != nil {
+		t.Error("it goes on asking, and is still there")
 	}
 }
 
