@@ -201,6 +201,9 @@ func testLiar(t *testing.T) {
 	if n := b.logged("level=WARN", "peer dropped", "10.0.0.2", "corrupt"); n != 1 {
 		t.Errorf("%d lines say that the liar is caught:\n%s", n, &b.log)
 	}
+	if b.logged("level=DEBUG", `msg="bad piece"`, "10.0.0.2", "of one peer alone", "piece=") == 0 {
+		t.Errorf("no line says how:\n%s", &b.log)
+	}
 	if s := b.s.in.Snapshot(); s.Wasted == 0 || s.Wasted > mib {
 		t.Errorf("%d bytes wasted by a liar who sends as much as the honest one", s.Wasted)
 	}
