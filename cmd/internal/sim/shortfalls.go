@@ -32,9 +32,6 @@ var shortfalls = map[shortfall]float64{
 	{"seed-leaves-100", "complete, with the right bytes"}:    0,
 	{"seed-leaves-100", "pieces that nobody has at the end"}: 30,
 
-	{"liars-20", "second pieces that failed by one liar at one peer"}:  20,
-	{"liars-100", "second pieces that failed by one liar at one peer"}: 200,
-
 	{"office-12", "efficiency"}:           0.73,
 	{"office-12", "time of the last 1 %"}: 0.04,
 }
