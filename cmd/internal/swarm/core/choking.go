@@ -135,9 +135,9 @@ func (c *Core) moveOptimistic() {
 	for _, l := range c.links {
 		switch uint64(l.id) {
 		case old:
-			c.setChoke(l, true)
+			c.setChoke(l, true, "it has had its advance")
 		case d.Optimistic:
-			c.setChoke(l, false)
+			c.setChoke(l, false, optimistically)
 		}
 	}
 }
@@ -158,9 +158,14 @@ func (c *Core) rechoke() {
 		slots = max(slots, c.unchokedCount())
 	}
 	d := c.decide(slots, rotate)
+	c.explain(Note{What: "choking round", Peers: slots, Rate: c.uploadCapacity()})
 	for _, l := range c.links {
 		_, unchoke := slices.BinarySearch(d.Unchoke, uint64(l.id))
-		c.setChoke(l, !unchoke)
+		why := "the round's choice"
+		if unchoke && d.Optimistic == uint64(l.id) {
+			why = optimistically
+		}
+		c.setChoke(l, !unchoke, why)
 	}
 }
 
@@ -168,12 +173,12 @@ func (c *Core) rechoke() {
 // who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3).
 func (c *Core) fillPlaces() {
 	slots, unchoked := c.slots(), c.unchokedCount()
-	free := slots - c.takers()
+	free, why := slots-c.takers(), "a place is free"
 	if free <= 0 && c.lineIdle() {
-		free = 1
+		free, why = 1, "the line is idle"
 	}
 	if c.super.on {
-		free = len(c.links)
+		free, why = len(c.links), "a super-seed serves whom it shows something"
 	} else {
 		free = min(free, mostUnchoked*slots-unchoked)
 	}
@@ -184,7 +189,7 @@ func (c *Core) fillPlaces() {
 	d := c.decide(unchoked+free, false)
 	for _, l := range c.links {
 		if free > 0 && waits(l) && !c.owes(l) && slices.Contains(d.Unchoke, uint64(l.id)) {
-			c.setChoke(l, false)
+			c.setChoke(l, false, why)
 			free--
 		}
 	}
@@ -208,15 +213,19 @@ func (c *Core) decide(slots int, rotate bool) (d choke.Decision) {
 	return d
 }
 
+// worth is the rate by which a peer is chosen, in bytes/s: what it gives us or, once we are complete, what it takes.
+func (c *Core) worth(l *link) float64 {
+	if c.leaving.complete {
+		return l.up.Rate(c.now)
+	}
+	return l.gave.Rate(c.now)
+}
+
 func (c *Core) chokeCandidates() []choke.Candidate {
 	cs := c.choking.candidates[:0]
 	for _, l := range c.links {
-		r := l.gave.Rate(c.now)
-		if c.leaving.complete {
-			r = l.up.Rate(c.now)
-		}
 		cs = append(cs, choke.Candidate{
-			ID: uint64(l.id), Rate: r, Interested: l.interested, Snubbed: l.snubbed, Owes: c.owes(l), Balance: l.balance,
+			ID: uint64(l.id), Rate: c.worth(l), Interested: l.interested, Snubbed: l.snubbed, Owes: c.owes(l), Balance: l.balance,
 			New: c.now.Sub(l.joined) < newFor, Unchoked: !l.amChoking, Since: c.now.Sub(l.chokedSince),
 			Masked: l.showing != nil,
 		})
@@ -225,12 +234,20 @@ func (c *Core) chokeCandidates() []choke.Candidate {
 	return cs
 }
 
+// optimistically is why the optimistic unchoke is one.
+const optimistically = "optimistically"
+
 // setChoke chokes or unchokes a peer, if that is a change.
-func (c *Core) setChoke(l *link, choking bool) {
+func (c *Core) setChoke(l *link, choking bool, why string) {
 	if l.amChoking == choking {
 		return
 	}
 	l.amChoking, l.chokedSince = choking, c.now
+	id := wire.Unchoke
+	if choking {
+		id = wire.Choke
+	}
+	c.explain(Note{What: id.String(), Why: why, Link: l.id, Blocks: len(l.queue), Rate: c.worth(l)})
 	if !choking {
 		c.suggest(l, firstHints)
 		c.send(&l.contact, wire.Message{ID: wire.Unchoke})

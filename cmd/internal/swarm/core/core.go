@@ -187,6 +187,7 @@ func (c *Core) due() {
 	c.rechokeIfDue()
 	c.askInTurn()
 	c.serveInTurn()
+	c.explainLimits()
 	c.dialMore()
 	c.leaveIfDue()
 }

@@ -138,7 +138,7 @@ func TestAChokeKeepsWhatIsAllowed(t *testing.T) {
 	r.fastPeer(1, "80.4.4.200")
 	r.say(1, wire.Interested)
 	r.granted(1)
-	r.c.setChoke(r.c.byID[1], false)
+	r.c.setChoke(r.c.byID[1], false, "")
 	for n := range uint32(4) { // the writer is full
 		r.msg(1, request(n, 0))
 	}
@@ -146,7 +146,7 @@ func TestAChokeKeepsWhatIsAllowed(t *testing.T) {
 	r.msg(1, request(fastSet[0], 0))
 	r.forget()
 	r.c.begin(r.now)
-	r.c.setChoke(r.c.byID[1], true)
+	r.c.setChoke(r.c.byID[1], true, "")
 	for _, e := range r.c.out {
 		r.got = append(r.got, word(e))
 	}

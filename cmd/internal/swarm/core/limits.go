@@ -24,6 +24,8 @@ type limits struct {
 	any      bool // there is a limit
 	turn     int  // of asking: whose it is
 
+	upBinds, downBinds bool // somebody waits for it, as the log was told
+
 	upSince time.Time // when the uploading began that goes on; zero while there is none
 	peak    float64   // bytes/s: see uploadCapacity
 }
@@ -122,6 +124,29 @@ func (l *limits) next(c *Core) (next time.Time) {
 		next = earlier(next, at.Add(limitSlack))
 	}
 	return next
+}
+
+// explainLimits tells when a limit begins or ceases to hold blocks back. It looks after all have been given out that may
+// pass now.
+func (c *Core) explainLimits() {
+	l := &c.limits
+	if !c.peering.Explain || !l.any {
+		return
+	}
+	tell := func(b *rate.Bucket, binds *bool, what string, waits func(*link) bool) {
+		is := !b.Open(c.now) && slices.ContainsFunc(c.links, waits)
+		if is == *binds {
+			return
+		}
+		*binds = is
+		why := "it holds nothing back any more"
+		if is {
+			why = "blocks wait for it"
+		}
+		c.explain(Note{What: what, Why: why, Rate: b.Rate()})
+	}
+	tell(&l.up, &l.upBinds, "limit on uploading", asks)
+	tell(&l.down, &l.downBinds, "limit on downloading", func(l *link) bool { return l.wants && !l.choked })
 }
 
 // measure looks at the rate of uploading, once a tick. What goes out in the first moments only fills buffers.

@@ -7,7 +7,7 @@ import (
 )
 
 // A Note says what the core has decided, and why, for a log. There are only notes where [Peering.Explain] asks for them:
-// what nobody reads costs a comparison and allocates nothing. So they are flat, with texts that are constants, and it
+// what nobody reads costs next to nothing and allocates nothing. So they are flat, with texts that are constants, and it
 // is the shell that makes lines of them. They change nothing: with or without them the other effects are the same.
 //
 // Notes are effects so that they stand among those that they explain, in the order of the decisions.
@@ -19,7 +19,7 @@ type Note struct {
 	// Piece is the number of the piece it is about, counted from one; 0 means none.
 	Piece  int
 	Blocks int     // how many it is about; 0 means that the number does not matter
-	Peers  int     // how many have the piece, or had a part in it
+	Peers  int     // how many have the piece, or had a part in it, or are there, or have a place
 	Times  int     // how often it has happened before
 	Rate   float64 // bytes/s that the decision rests on
 }

@@ -92,12 +92,21 @@ func (c *Core) mask(l *link) {
 		for i := range s.order {
 			s.order[i] = int32(i)
 		}
+		c.explain(Note{What: "super-seeding begins", Why: c.superReason(), Peers: len(c.links)})
 		c.cfg.Rand.Shuffle(n, func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
 	}
 	l.showing = &showing{all: make(map[int]struct{})}
 	if l.remote.Fast {
 		c.send(&l.contact, wire.Message{ID: wire.HaveNone})
 	}
+}
+
+// superReason is why super-seeding begins.
+func (c *Core) superReason() string {
+	if c.cfg.SuperSeed == SuperAlways {
+		return "it was asked for"
+	}
+	return "no other seed is known"
 }
 
 // sees reports whether a peer has been told that we have a piece.
@@ -116,7 +125,11 @@ func (c *Core) show() {
 		return
 	}
 	if c.cfg.SuperSeed != SuperAlways && (c.seeds > 0 || s.out.Full()) {
-		c.unmask()
+		why := "another seed is there"
+		if c.seeds == 0 {
+			why = "all pieces are out"
+		}
+		c.unmask(why)
 		return
 	}
 	enough := max(leastBacklog*c.cfg.Layout.PieceLength(), int64(c.up.Rate(c.now)*backlogTime.Seconds()))
@@ -163,6 +176,7 @@ func (w *showing) before(o *showing) bool {
 // showPiece shows a piece to a peer.
 func (c *Core) showPiece(l *link, i int) {
 	size := c.cfg.Layout.PieceSize(i)
+	c.explain(Note{What: "show a piece", Link: l.id, Piece: i + 1, Peers: c.pick.sched.Availability(i), Rate: c.up.Rate(c.now)})
 	c.super.backlog += size
 	l.showing.all[i] = struct{}{}
 	l.showing.open = append(l.showing.open, shownPiece{piece: i, left: size, since: c.now})
@@ -228,6 +242,7 @@ func (c *Core) takeKept(l *link) (int, bool) {
 		for k := range o.showing.kept {
 			if p := &o.showing.kept[k]; !p.again && c.now.Sub(p.since) > long && c.canShow(l, p.piece) {
 				p.again = true
+				c.explain(Note{What: "show a piece to another, too", Why: "it keeps it to itself", Link: o.id, Piece: p.piece + 1})
 				return p.piece, true
 			}
 		}
@@ -313,6 +328,9 @@ func (c *Core) expireShown() {
 			if p.piece >= 0 && (c.now.Sub(p.since) <= long || p.left < c.cfg.Layout.PieceSize(p.piece)) {
 				return false
 			}
+			if p.piece >= 0 {
+				c.explain(Note{What: "take a shown piece back", Why: "it does not ask for it", Link: l.id, Piece: p.piece + 1})
+			}
 			c.super.backlog -= p.left
 			c.showAgain(p)
 			return true
@@ -342,8 +360,9 @@ func (c *Core) shownLeft(l *link) {
 	l.showing = nil
 }
 
-// unmask ends super-seeding: everybody is told of the rest.
-func (c *Core) unmask() {
+// unmask ends super-seeding, for the reason given: everybody is told of the rest.
+func (c *Core) unmask(why string) {
+	c.explain(Note{What: "super-seeding ends", Why: why, Peers: len(c.links)})
 	c.super = superState{spent: true}
 	for _, l := range c.links {
 		if l.showing == nil {
