@@ -120,7 +120,8 @@ func (n *node) arrive() {
 		Layout: n.w.layout, Sequential: n.peer.Sequential,
 		Peering: core.Peering{
 			PeerID: n.id, Rand: n.rng, MaxPeers: n.peer.MaxPeers,
-			Ext: wire.ExtHandshake{M: wire.ExtIDs{UtPex: extPex}, Reqq: core.MaxQueue, P: n.addr.Port()},
+			Ext:     wire.ExtHandshake{M: wire.ExtIDs{UtPex: extPex}, Reqq: core.MaxQueue, P: n.addr.Port()},
+			Explain: n.w.sc.Log != nil,
 		},
 	}
 	if n.peer.Seed {
@@ -230,14 +231,43 @@ func (n *node) wind() {
 	})
 }
 
-// note adds an effect to the trace.
+// note adds an effect to the trace. What the core says of its decisions is only for people to read: a trace is the same
+// whether anybody does.
 func (n *node) note(e *core.Effect) {
+	if e.Op == core.Explain {
+		n.explain(e.Note)
+		return
+	}
 	m := &e.Msg
 	n.w.note(uint64(n.n), uint64(e.Op), uint64(e.Link), uint64(m.ID), uint64(m.Index), uint64(m.Begin), uint64(m.Length),
 		uint64(e.Block.Piece), uint64(e.Block.Begin), uint64(e.Addr.Port()))
 	if n.w.sc.Log != nil {
 		n.log(e)
 	}
+}
+
+// explain writes a note of the core down.
+func (n *node) explain(note *core.Note) {
+	fmt.Fprintf(n.w.sc.Log, "%11.6f peer %d decides: %s", n.w.now.Seconds(), n.n, note.What)
+	if note.Why != "" {
+		fmt.Fprintf(n.w.sc.Log, " (%s)", note.Why)
+	}
+	if int(note.Link) < len(n.ends) && n.ends[note.Link] != nil {
+		fmt.Fprintf(n.w.sc.Log, ", peer %d", n.ends[note.Link].other.node.n)
+	}
+	if note.Piece > 0 {
+		fmt.Fprintf(n.w.sc.Log, ", piece %d", note.Piece-1)
+	}
+	if note.Blocks > 0 {
+		fmt.Fprintf(n.w.sc.Log, ", %d blocks", note.Blocks)
+	}
+	if note.Peers > 0 {
+		fmt.Fprintf(n.w.sc.Log, ", %d peers", note.Peers)
+	}
+	if note.Rate > 0 {
+		fmt.Fprintf(n.w.sc.Log, ", %.0f KiB/s", note.Rate/1024)
+	}
+	fmt.Fprintln(n.w.sc.Log)
 }
 
 // log writes an effect down for people.
