@@ -175,6 +175,7 @@ func (c *Core) due() {
 		c.blame.weigh = c.blame.weigh || len(c.blame.trials) > 0
 		c.pick.updateRates(c)
 		c.expireShown()
+		c.turns.trade = slices.ContainsFunc(c.links, c.trades)
 		c.limits.measure(c.now, c.up.Rate(c.now))
 		c.grantFast()
 		c.gossip()

@@ -37,6 +37,7 @@ type superState struct {
 	again   []int          // shown to somebody who has left before anybody had them
 	out     piece.Bitfield // pieces that a peer has, or was sent by us and keeps
 	backlog int64          // bytes shown that wait to be asked for and sent
+	shows   int            // how often somebody was chosen to be shown something
 }
 
 // A showing is what one peer sees of a super-seed.
@@ -45,6 +46,7 @@ type showing struct {
 	open   []shownPiece     // of them, those that it was not sent yet
 	kept   []shownPiece     // those that it was sent and that nobody else has: it is to pass them on
 	latest time.Time        // when it was last shown one
+	passed bool             // it has passed on one, at least
 }
 
 // A shownPiece is a piece that one peer was shown.
@@ -67,6 +69,13 @@ const (
 	// somebody else. One that is shown and not asked for makes way after as long.
 	keptFor   = 10 * time.Second
 	keptTurns = 4
+
+	// A peer that has passed nothing on, and keeps a piece for lateAfter, is likely to be one that uploads nothing.
+	// While more than one in lateShare of those we know are such, only each triedEvery-th piece goes to a peer that has
+	// not shown yet that it passes on: each of these may be lost.
+	lateAfter  = 2500 * time.Millisecond
+	lateShare  = 10
+	triedEvery = 30
 
 	// mostCompared is how many pieces are compared for the rarest once all are out.
 	mostCompared = 1024
@@ -151,18 +160,37 @@ func (c *Core) show() {
 // longest. If that is nobody and the line will soon have nothing to send, it is who keeps the fewest.
 func (c *Core) nextShown(enough int64) (best *link) {
 	idle := c.super.backlog < enough/2
+	c.super.shows++
+	careful := c.manyLate() && c.super.shows%triedEvery != 0
 	for _, l := range c.links {
 		w := l.showing
 		if w == nil || !l.gotHave || len(w.open) >= mostShown || len(w.kept) >= mostKept && !idle {
 			continue
 		}
-		if best == nil || w.before(best.showing) {
+		if best == nil || careful && w.passed && !best.showing.passed ||
+			(!careful || w.passed == best.showing.passed) && w.before(best.showing) {
 			best = l
 		}
 	}
 	return best
 }
 
+// manyLate reports whether many peers keep to themselves what they are shown.
+func (c *Core) manyLate() bool {
+	proven, late := 0, 0
+	for _, l := range c.links {
+		switch w := l.showing; {
+		case w == nil:
+		case w.passed:
+			proven++
+		case len(w.kept) > 0 && c.now.Sub(w.kept[0].since) > lateAfter:
+			late++
+		}
+	}
+	return late*lateShare > proven+late
+}
+
+// before reports whether a peer is to be shown something before another.
 func (w *showing) before(o *showing) bool {
 	if a, b := max(len(w.kept), mostKept-1), max(len(o.kept), mostKept-1); a != b {
 		return a < b
@@ -305,6 +333,7 @@ func (c *Core) shownPassed(l *link, i int) {
 		}
 		if k := indexOf(o.showing.kept, i); k >= 0 && !o.showing.kept[k].again {
 			o.showing.kept = slices.Delete(o.showing.kept, k, k+1)
+			o.showing.passed = true
 		}
 	}
 }

@@ -21,6 +21,7 @@ type turnState struct {
 	left   int   // bytes of this one
 	gift   bool  // it goes to a peer that has given nothing lately
 	gifts  int   // bytes that such peers may have now, whoever else waits
+	trade  bool  // somebody gives us something for what it gets, as of the last tick
 	share  int64 // of the peer that was last chosen for its share
 }
 
@@ -32,8 +33,10 @@ const (
 	// find something to trade, and free riders not much.
 	giftShare = 3
 
-	// advance is what a peer gets of us before it must give something back, if it has what we want.
-	advance = 256 << 10
+	// advanceAll is what all peers together get of us before they must give something back, so that it is no living to ask
+	// many for their advance. Each gets its part of it, within bounds.
+	advanceAll                = 8 << 20
+	leastAdvance, mostAdvance = 64 << 10, 256 << 10
 
 	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
 	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
@@ -158,10 +161,18 @@ func (c *Core) nextTurn() *link {
 // trades reports whether a peer gives us something for what it gets. Nobody does once we are complete.
 func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(c.now) > 0 }
 
-// owes reports whether a peer that could give us something has had its advance, and gives nothing, though we would ask
-// for it.
+// owes reports whether a peer has had its advance and gives nothing, although it could or although others do. Where
+// nobody trades with us it is no fault to have nothing that we want.
 func (c *Core) owes(l *link) bool {
-	return !c.leaving.complete && l.balance < -advance && l.amInterested && l.choked && !l.suspended
+	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance >= -c.advance() {
+		return false
+	}
+	return l.amInterested && l.choked || l.gave.Total() == 0
+}
+
+// advance is what a peer gets in advance, in bytes.
+func (c *Core) advance() float64 {
+	return float64(min(max(advanceAll/max(1, len(c.links)), leastAdvance), mostAdvance))
 }
 
 // serve has the next block read that a link asks for.
