@@ -141,7 +141,7 @@ func (g *getting) download(ctx context.Context, wanted []bool) error {
 	}
 	p := plan{
 		wanted: piecesOf(g.t, wanted), sequential: g.o.Sequential,
-		maxTime: g.o.MaxTime, stall: g.o.StallTimeout, seed: g.o.SeedUntil,
+		maxTime: g.o.MaxTime, stall: g.o.StallTimeout, seed: g.o.SeedUntil, superSeed: g.o.SuperSeed,
 	}
 	done := make(chan struct{})
 	p.completed = func() { close(done) }

@@ -82,6 +82,8 @@ type GetOptions struct {
 	MaxTime      time.Duration // give up; 0 means never
 	StallTimeout time.Duration // give up when no content byte came for so long; 0 means never
 
+	SuperSeed bool // once all is there; see SeedOptions
+
 	Network
 	SeedUntil
 	Shown
@@ -93,6 +95,7 @@ type SeedOptions struct {
 	Dir          string // where the content is; "" means the current folder
 	Output       string // its name there, if it is not the torrent's
 	ServeTracker string // address for the embedded tracker; "" means none
+	SuperSeed    bool   // show each peer a piece at a time (BEP 16), whoever else seeds; false leaves that to the swarm
 
 	Network
 	SeedUntil

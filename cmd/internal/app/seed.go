@@ -181,7 +181,7 @@ func (z *seeding) prepare(ctx context.Context, cfg storage.Config) (p plan, stop
 		stop()
 		return p, nil, err
 	}
-	return plan{wanted: &have, seed: z.o.SeedUntil, serveOnly: true}, stop, nil
+	return plan{wanted: &have, seed: z.o.SeedUntil, superSeed: z.o.SuperSeed, serveOnly: true}, stop, nil
 }
 
 // serveTracker starts the embedded tracker, if it was asked for, and puts its URL in front of the

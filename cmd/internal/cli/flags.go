@@ -68,6 +68,11 @@ func bindSeedUntil(cmd *cobra.Command, o *app.SeedUntil) {
 	f.Var(into(&o.Copies, "N", "", parseCopies), "until-copies", "seed until so many other peers are known to have everything")
 }
 
+// bindSuperSeed binds how to seed.
+func bindSuperSeed(cmd *cobra.Command, o *bool) {
+	cmd.Flags().BoolVar(o, "super-seed", false, "seed by showing each peer a piece at a time (default: as long as no other seed is known)")
+}
+
 // complete gives a flag's values to shell completion.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {

@@ -41,7 +41,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 			if o.MetadataOnly && o.SaveTorrent == "" {
 				return usage(cmd.CommandPath(), errors.New("--metadata-only: --save-torrent must say where to keep the .torrent"))
 			}
-			if o.MaxUpload == app.NoUpload && o.SeedUntil != (app.SeedUntil{}) {
+			if o.MaxUpload == app.NoUpload && (o.SeedUntil != (app.SeedUntil{}) || o.SuperSeed) {
 				return usage(cmd.CommandPath(), errNoSeeding)
 			}
 			return get(cmd.Context(), e.Streams, o)
@@ -61,6 +61,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 	f.Var(into(&o.StallTimeout, "TIME", "", parseDuration), "stall-timeout", "give up when no content came for so long")
 	f.BoolVar(&o.Forever, "seed", false, "keep seeding after completion, until stopped")
 	bindSeedUntil(cmd, &o.SeedUntil)
+	bindSuperSeed(cmd, &o.SuperSeed)
 	bindNetwork(cmd, &o.Network)
 	bindLimits(cmd, &o.Network)
 	bindShown(cmd, &o.Shown, "print events as JSON, one a line, on stdout")
@@ -103,6 +104,7 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 		"run a tracker (HTTP and UDP) on this address, "+defaultTracker+" if none is given")
 	f.Lookup("serve-tracker").NoOptDefVal = defaultTracker
 	bindSeedUntil(cmd, &o.SeedUntil)
+	bindSuperSeed(cmd, &o.SuperSeed)
 	bindNetwork(cmd, &o.Network)
 	bindLimits(cmd, &o.Network)
 	bindShown(cmd, &o.Shown, "print events as JSON, one a line, on stdout")

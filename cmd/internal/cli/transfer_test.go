@@ -61,7 +61,7 @@ func TestGetDefaults(t *testing.T) {
 func TestGetFlags(t *testing.T) {
 	got, errs, code := parseGet(nil, "-d", "D", "-o", "N", "-s", "1,3-5", "-x", "*.txt", "-l", "--overwrite",
 		"-p", "6881-6889", "--peer", "127.0.0.1:1", "--peer", "[::1]:2", "-t", "udp://a:1", "-t", "http://b/", "--no-trackers", "--no-pex", "--no-lsd",
-		"--max-peers", "7", "--no-dht", "--dht-bootstrap", "[::1]:3", "--dht-bootstrap", "a.example:4", "--metadata-timeout", "1s", "--save-torrent", "S", "--metadata-only", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--until-copies", "3", "--seed",
+		"--max-peers", "7", "--no-dht", "--dht-bootstrap", "[::1]:3", "--dht-bootstrap", "a.example:4", "--metadata-timeout", "1s", "--save-torrent", "S", "--metadata-only", "-m", "1h", "--stall-timeout", "90", "--seed-ratio", "1.5", "--seed-time", "5m", "--until-copies", "3", "--seed", "--super-seed",
 		"--sequential", "--interface", "127.0.0.2", "-4", "-qq", "-v", "--log", "L", "--json", "--progress", "none", "x.torrent")
 	ports, err := app.ParsePorts("6881-6889")
 	if err != nil {
@@ -70,6 +70,7 @@ func TestGetFlags(t *testing.T) {
 	want := app.GetOptions{
 		Source: "x.torrent", Dir: "D", Output: "N", Select: "1,3-5", Exclude: "*.txt", List: true, Overwrite: true,
 		Sequential: true, SaveTorrent: "S", MetadataOnly: true, MaxTime: time.Hour, StallTimeout: 90 * time.Second,
+		SuperSeed: true,
 		Network: app.Network{
 			Version: Version(), Ports: ports, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7, MetadataTimeout: time.Second,
 			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},
