@@ -69,7 +69,7 @@ func (c *Core) grantFast() {
 			newcomers++
 		}
 	}
-	if newcomers*2 > len(c.links) || c.super.on {
+	if newcomers*2 > len(c.links) || c.super.on || c.peering.MaxUpload == NoUpload {
 		return
 	}
 	for _, l := range c.links {

@@ -27,9 +27,11 @@ func (r *rig) fastPeer(id LinkID, host string) {
 
 // grantRig is a rig that seeds the torrent of BEP 6's example, has a place for nobody, and knows two peers that have
 // pieces, too.
-func grantRig(t *testing.T) *rig {
+func grantRig(t *testing.T) *rig { return grantRigOf(t, Peering{}) }
+
+func grantRigOf(t *testing.T, p Peering) *rig {
 	l := layoutOf(t, 1313*2*piece.BlockSize, 2*piece.BlockSize)
-	r := newRig(t, Config{Layout: l, Have: full(l), InfoHash: fastHash, Slots: -1, Seed: Seeding{Forever: true}})
+	r := newRig(t, Config{Peering: p, Layout: l, Have: full(l), InfoHash: fastHash, Slots: -1, Seed: Seeding{Forever: true}})
 	r.tick(0)
 	for id := LinkID(90); id < 92; id++ {
 		r.join(id)
@@ -86,6 +88,20 @@ func TestANewcomerIsAllowedItsPieces(t *testing.T) {
 	if want := 2*fastPieces - 1; reads != want {
 		t.Errorf("%d blocks more were read, want %d: no byte twice", reads, want)
 	}
+}
+
+// TestWhoUploadsNothingOffersNothing: to be allowed a piece, or told of one, and then refused it is worse than nothing.
+func TestWhoUploadsNothingOffersNothing(t *testing.T) {
+	r := grantRigOf(t, Peering{MaxUpload: NoUpload})
+	r.fastPeer(1, "80.4.4.200")
+	r.say(1, wire.Interested)
+	r.forget()
+	if got := r.granted(1); len(got) > 0 {
+		t.Errorf("allowed %v", got)
+	}
+	r.msg(1, request(fastSet[0], 0))
+	r.tick(time.Minute)
+	r.want("nothing is allowed, suggested or served", "1:reject request")
 }
 
 func TestWhoIsAllowedNothing(t *testing.T) {
