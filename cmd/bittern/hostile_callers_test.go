@@ -231,7 +231,8 @@ func seeding(t *testing.T, x *fixture, args ...string) (*process, netip.AddrPort
 	k := newTracker(t)
 	dir := t.TempDir()
 	x.lay(t, dir)
-	seed := run(t, append([]string{"seed", x.torrent(t, k.url), "-d", dir}, args...)...)
+	// The callers ask for what they like, not for what they are shown.
+	seed := run(t, append([]string{"seed", x.torrent(t, k.url), "-d", dir, "--super-seed=false"}, args...)...)
 	return seed, k.awaits(t, "started", 10*time.Second).listens(t)
 }
 

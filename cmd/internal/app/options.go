@@ -65,6 +65,16 @@ type SeedUntil struct {
 // MaxCopies is the most other copies that can be waited for.
 const MaxCopies = core.MaxCopies
 
+// A SuperSeeding says when to show each peer a piece at a time (BEP 16); the zero value leaves that to the swarm.
+type SuperSeeding = core.SuperSeeding
+
+// The values of a SuperSeeding.
+const (
+	SuperAuto   = core.SuperAuto
+	SuperAlways = core.SuperAlways
+	SuperNever  = core.SuperNever
+)
+
 // GetOptions are what `get` can be told.
 type GetOptions struct {
 	Source     string // path, "-", http(s) URL of a .torrent, magnet link or info-hash
@@ -82,7 +92,7 @@ type GetOptions struct {
 	MaxTime      time.Duration // give up; 0 means never
 	StallTimeout time.Duration // give up when no content byte came for so long; 0 means never
 
-	SuperSeed bool // once all is there; see SeedOptions
+	SuperSeed SuperSeeding // once all is there
 
 	Network
 	SeedUntil
@@ -95,7 +105,7 @@ type SeedOptions struct {
 	Dir          string // where the content is; "" means the current folder
 	Output       string // its name there, if it is not the torrent's
 	ServeTracker string // address for the embedded tracker; "" means none
-	SuperSeed    bool   // show each peer a piece at a time (BEP 16), whoever else seeds; false leaves that to the swarm
+	SuperSeed    SuperSeeding
 
 	Network
 	SeedUntil

@@ -116,7 +116,7 @@ type plan struct {
 	maxTime    time.Duration // from the start of the command
 	stall      time.Duration
 	seed       SeedUntil
-	superSeed  bool   // whoever else seeds
+	superSeed  SuperSeeding
 	serveOnly  bool   // what is missing stays missing
 	completed  func() // called once when all is there and seeding goes on; must not block
 }
@@ -190,15 +190,11 @@ func (x *transfer) content(p plan) swarm.Content {
 	if x.t.Private || len(info) > core.MaxMetadata {
 		info = nil
 	}
-	super := core.SuperAuto
-	if p.superSeed {
-		super = core.SuperAlways
-	}
 	return swarm.Content{Store: x.store, Core: core.Config{
 		Peering: x.peering(), Info: info, InfoHash: x.hash,
 		Layout: x.t.Layout, Have: x.store.Have(), Wanted: p.wanted, Sequential: p.sequential,
 		Stall: p.stall, MaxTime: x.remaining(p.maxTime),
 		Seed:      core.Seeding{Forever: p.seed.Forever, Ratio: p.seed.Ratio, Time: p.seed.Time, Copies: p.seed.Copies},
-		SuperSeed: super,
+		SuperSeed: p.superSeed,
 	}}
 }

@@ -69,8 +69,11 @@ func bindSeedUntil(cmd *cobra.Command, o *app.SeedUntil) {
 }
 
 // bindSuperSeed binds how to seed.
-func bindSuperSeed(cmd *cobra.Command, o *bool) {
-	cmd.Flags().BoolVar(o, "super-seed", false, "seed by showing each peer a piece at a time (default: as long as no other seed is known)")
+func bindSuperSeed(cmd *cobra.Command, o *app.SuperSeeding) {
+	f := cmd.Flags()
+	f.Var(into(o, "WHEN", "auto", parseSuperSeed), "super-seed", "show each peer a piece at a time: true, false, or auto: as the only seed of many")
+	f.Lookup("super-seed").NoOptDefVal = "true"
+	complete(cmd, "super-seed", "auto", "true", "false")
 }
 
 // complete gives a flag's values to shell completion.

@@ -41,7 +41,7 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 			if o.MetadataOnly && o.SaveTorrent == "" {
 				return usage(cmd.CommandPath(), errors.New("--metadata-only: --save-torrent must say where to keep the .torrent"))
 			}
-			if o.MaxUpload == app.NoUpload && (o.SeedUntil != (app.SeedUntil{}) || o.SuperSeed) {
+			if o.MaxUpload == app.NoUpload && (o.SeedUntil != (app.SeedUntil{}) || o.SuperSeed == app.SuperAlways) {
 				return usage(cmd.CommandPath(), errNoSeeding)
 			}
 			return get(cmd.Context(), e.Streams, o)

@@ -70,7 +70,7 @@ func TestGetFlags(t *testing.T) {
 	want := app.GetOptions{
 		Source: "x.torrent", Dir: "D", Output: "N", Select: "1,3-5", Exclude: "*.txt", List: true, Overwrite: true,
 		Sequential: true, SaveTorrent: "S", MetadataOnly: true, MaxTime: time.Hour, StallTimeout: 90 * time.Second,
-		SuperSeed: true,
+		SuperSeed: app.SuperAlways,
 		Network: app.Network{
 			Version: Version(), Ports: ports, Interface: netip.MustParseAddr("127.0.0.2"), Only4: true, MaxPeers: 7, MetadataTimeout: time.Second,
 			Trackers: []string{"udp://a:1", "http://b/"}, NoTrackers: true, Peers: []string{"127.0.0.1:1", "[::1]:2"},

@@ -71,6 +71,20 @@ func notEmpty(s string) (string, error) {
 	return s, nil
 }
 
+// parseSuperSeed reads when to super-seed: "auto", or a truth value as those of any flag.
+func parseSuperSeed(s string) (app.SuperSeeding, error) {
+	if s == "auto" {
+		return app.SuperAuto, nil
+	}
+	switch on, err := strconv.ParseBool(s); {
+	case err != nil:
+		return 0, errors.New("want true, false or auto")
+	case on:
+		return app.SuperAlways, nil
+	}
+	return app.SuperNever, nil
+}
+
 // parseSize reads bytes: a number with an optional K, M, G or T (powers of 1024), optionally
 // followed by iB or B, in any case: "16K", "1.5MiB", "300 kB".
 func parseSize(s string) (int64, error) {
