@@ -182,6 +182,7 @@ func (c *Core) due() {
 		c.turnOver()
 	}
 	c.show()
+	c.tellRest()
 	c.serveMetadata()
 	c.weighTrials()
 	c.pumpIfFreed()
@@ -204,6 +205,7 @@ func (c *Core) Next() time.Time {
 		next = earlier(next, c.choking.next)
 		next = earlier(next, c.nextServe())
 		next = earlier(next, c.limits.next(c))
+		next = earlier(next, c.super.tellAt)
 	}
 	return earlier(next, c.dialing.next)
 }

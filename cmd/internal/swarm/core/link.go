@@ -145,10 +145,11 @@ func (c *Core) greet(l *link) {
 	c.tellNode(&l.contact)
 }
 
-// introduce sends our extension handshake as it is now: a partial seed says so (BEP 21).
+// introduce sends our extension handshake as it is now: a partial seed says so (BEP 21). A super-seed does not: whoever has
+// nothing and wants nothing, clients hang up on.
 func (c *Core) introduce(l *link) {
 	h := c.peering.Ext
-	h.UploadOnly = c.leaving.complete
+	h.UploadOnly = c.leaving.complete && l.showing == nil
 	if h.MetadataSize = int64(len(c.cfg.Info)); h.MetadataSize == 0 {
 		h.M.UtMetadata = 0
 	}
@@ -246,6 +247,7 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 		c.bothers(l, costExtended)
 		return
 	}
+	c.shownSet(l)
 	c.hasMore(l)
 	if c.byID[l.id] == l {
 		c.seedsPart(l)

@@ -40,7 +40,7 @@ func TestNotesChangeNothing(t *testing.T) {
 		"interested: it has what we want", "not interested: it has nothing that we want",
 		"it chokes us: ", "it unchokes us: ", "it rejects: ", "snub: it has sent nothing for too long",
 		"choking round: ", "unchoke: the round's choice", "choke: the round's choice", "unchoke: a place is free",
-		"super-seeding begins: no other seed is known", "show a piece: ", "super-seeding ends: all pieces are out",
+		"super-seeding begins: no other copy is known", "show a piece: ",
 		"dial: a local tracker", "dial: a peer",
 		"bad piece: of one peer alone", "bad piece: of several peers, of which this is one",
 		"hold a piece: a suspect had a part in it", "found a liar: its block differs from the good one",

@@ -25,6 +25,7 @@ type rig struct {
 	asks     []piece.Block  // requests we sent, of all links, in order
 	requests []Effect       // the same, with whom they went to
 	exts     []Effect       // extended messages we sent, but for handshakes
+	see      func(Effect)   // looks at every effect; may be nil
 }
 
 const (
@@ -63,6 +64,9 @@ func newRig(t *testing.T, cfg Config) *rig {
 // handle hands an event to the core and keeps what it does.
 func (r *rig) handle(ev Event) {
 	for _, e := range r.c.Handle(r.now, ev) {
+		if r.see != nil {
+			r.see(e)
+		}
 		if e.Op == Send && e.Msg.ID == wire.Request {
 			r.requests = append(r.requests, e)
 			r.asks = append(r.asks, piece.Block{Piece: e.Msg.Index, Begin: e.Msg.Begin, Length: e.Msg.Length})

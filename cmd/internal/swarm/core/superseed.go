@@ -22,22 +22,25 @@ const (
 // has, and another only when "it has seen the piece it had sent previously present on at least one other
 // client". So it hardly sends a piece twice before all are out, and peers that pass on get most.
 //
-// It begins by itself where we are the only seed known and a second leecher joins. The first keeps the sight of an
-// ordinary seed, which cannot be taken back, but is served only while fewer than two others want something. It ends when
-// all pieces are out or another seed is met; then everybody is shown the rest. Where the user asked for it, it begins with
-// the first peer and does not end.
+// It begins by itself where no other copy is known and a second leecher joins. The first keeps the sight of an
+// ordinary seed, which cannot be taken back, but is served only while fewer than two others want something; so it does not
+// begin where there are more who see everything. It ends when all pieces are out, another copy is met, or nobody takes
+// what is shown; then everybody is told of the rest. When all have left, it begins anew. Where the user asked for it, it begins
+// with the first peer and does not end.
 //
 // Everybody who is shown something is unchoked: what is shown, and not the choke, decides what we send. So much is shown as
 // keeps the line busy.
 type superState struct {
-	on      bool
-	spent   bool    // all pieces were out once: it does not begin again
-	order   []int32 // all pieces, in a random order; those before next have been shown or are had by somebody
-	next    int
-	again   []int          // shown to somebody who has left before anybody had them
-	out     piece.Bitfield // pieces that a peer has, or was sent by us and keeps
-	backlog int64          // bytes shown that wait to be asked for and sent
-	shows   int            // how often somebody was chosen to be shown something
+	on       bool
+	spent    bool    // it ended by itself once: it does not begin again
+	order    []int32 // all pieces, in a random order; those before next have been shown or are had by somebody
+	next     int
+	again    []int          // shown in vain: nobody had them when whom they were shown to left, or gave up on them
+	out      piece.Bitfield // pieces that somebody has got of others than us; none is taken out
+	backlog  int64          // bytes shown that wait to be asked for and sent, but of doubtful pieces
+	servedAt time.Time      // when a block was last handed out, or nobody wanted any
+	tellAt   time.Time      // when to go on telling everybody of the rest, after the end; zero if all is told
+	shows    int            // how often somebody was chosen to be shown something
 }
 
 // A showing is what one peer sees of a super-seed.
@@ -47,28 +50,44 @@ type showing struct {
 	kept   []shownPiece     // those that it was sent and that nobody else has: it is to pass them on
 	latest time.Time        // when it was last shown one
 	passed bool             // it has passed on one, at least
+	pause  time.Time        // it is shown nothing before: there was nothing for it
+	deaf   bool             // it did not ask for what it was shown last
+	told   int              // after the end: it has been told of all pieces before this one
 }
 
 // A shownPiece is a piece that one peer was shown.
 type shownPiece struct {
 	piece int
 	left  int64     // bytes not sent yet
-	since time.Time // when it was shown; of a kept one, when it was sent
+	since time.Time // when it was shown, or last got on; of a kept one, when it was sent
 	again bool      // kept for so long that somebody else was shown it, too
+	doubt bool      // shown to a deaf peer: it is in the backlog only when it is asked for
 }
 
 const (
-	// A peer is shown so many pieces ahead of being sent them, and none while it keeps so many.
+	// A peer is shown so many pieces, or bytes if that is more, ahead of being sent them, and none while it keeps so many.
 	mostShown, mostKept = 2, 2
+	mostShownBytes      = 512 << 10
 
 	// What is shown and not sent is worth leastBacklog pieces, or what we send in backlogTime if that is more.
 	leastBacklog = 4
 	backlogTime  = time.Second
 
 	// A piece that is kept to oneself for keptFor, or for keptTurns times as long as we take to send one, is shown to
-	// somebody else. One that is shown and not asked for makes way after as long.
-	keptFor   = 10 * time.Second
-	keptTurns = 4
+	// somebody else. One that is shown and not asked for makes way after as long, or begunTurns times as long if some of it was
+	// asked for. forgivenAfter times as long, and having kept
+	// one does not count any more: perhaps it was passed on to somebody we do not know.
+	keptFor       = 10 * time.Second
+	keptTurns     = 4
+	begunTurns    = 3
+	forgivenAfter = 6
+
+	// If nothing is asked for in givenUpAfter times as long, though somebody wants something, super-seeding ends.
+	givenUpAfter = 3
+
+	// A peer that has not said what it has after untoldAfter has nothing, and says nothing because it sees that nor have we
+	// (BEP 3: "Downloaders which don't have anything yet may skip the 'bitfield' message").
+	untoldAfter = 2 * time.Second
 
 	// A peer that has passed nothing on, and keeps a piece for lateAfter, is likely to be one that uploads nothing.
 	// While more than one in lateShare of those we know are such, only each triedEvery-th piece goes to a peer that has
@@ -79,9 +98,17 @@ const (
 
 	// mostCompared is how many pieces are compared for the rarest once all are out.
 	mostCompared = 1024
+
+	// A torrent of more pieces is not super-seeded by itself. To each peer a message for each piece goes out at the end,
+	// and what waits for a peer is bounded.
+	mostMasked = 1 << 14
+
+	// Of these messages so many go out at once, to all peers together, and the next after tellEvery.
+	mostTold  = 8 << 10
+	tellEvery = 5 * time.Millisecond
 )
 
-// superSeeds reports whether a peer that joins now is to see a super-seed.
+// superSeeds reports whether a peer that joins now, and is a link already, is to see a super-seed.
 func (c *Core) superSeeds() bool {
 	switch {
 	case c.cfg.Slots < 0 || c.cfg.SuperSeed == SuperNever || !c.pick.sched.HavePieces().Full():
@@ -89,20 +116,14 @@ func (c *Core) superSeeds() bool {
 	case c.super.on || c.cfg.SuperSeed == SuperAlways:
 		return true
 	}
-	return c.seeds == 0 && len(c.links) >= 2 && !c.super.spent
+	return len(c.links) == 2 && c.copies.count() == 0 && !c.super.spent && c.cfg.Layout.Pieces() <= mostMasked
 }
 
 // mask hides what we have from a peer that joins.
 func (c *Core) mask(l *link) {
-	s := &c.super
-	if !s.on {
-		n := c.cfg.Layout.Pieces()
-		*s = superState{on: true, order: make([]int32, n), out: piece.NewBitfield(n)}
-		for i := range s.order {
-			s.order[i] = int32(i)
-		}
+	if !c.super.on {
+		c.super.begin(c)
 		c.explain(Note{What: "super-seeding begins", Why: c.superReason(), Peers: len(c.links)})
-		c.cfg.Rand.Shuffle(n, func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
 	}
 	l.showing = &showing{all: make(map[int]struct{})}
 	if l.remote.Fast {
@@ -110,17 +131,29 @@ func (c *Core) mask(l *link) {
 	}
 }
 
+func (s *superState) begin(c *Core) {
+	n := c.cfg.Layout.Pieces()
+	*s = superState{on: true, order: make([]int32, n), out: piece.NewBitfield(n), servedAt: c.now}
+	for i := range s.order {
+		s.order[i] = int32(i)
+		if c.pick.sched.Availability(i) > 1 {
+			s.out.Set(i)
+		}
+	}
+	c.cfg.Rand.Shuffle(n, func(i, j int) { s.order[i], s.order[j] = s.order[j], s.order[i] })
+}
+
 // superReason is why super-seeding begins.
 func (c *Core) superReason() string {
 	if c.cfg.SuperSeed == SuperAlways {
 		return "it was asked for"
 	}
-	return "no other seed is known"
+	return "no other copy is known"
 }
 
 // sees reports whether a peer has been told that we have a piece.
 func (l *link) sees(i int) bool {
-	if l.showing == nil {
+	if l.showing == nil || i < l.showing.told {
 		return true
 	}
 	_, ok := l.showing.all[i]
@@ -133,11 +166,7 @@ func (c *Core) show() {
 	if !s.on {
 		return
 	}
-	if c.cfg.SuperSeed != SuperAlways && (c.seeds > 0 || s.out.Full()) {
-		why := "another seed is there"
-		if c.seeds == 0 {
-			why = "all pieces are out"
-		}
+	if why := c.superEnds(); why != "" {
 		c.unmask(why)
 		return
 	}
@@ -151,9 +180,24 @@ func (c *Core) show() {
 		if i, ok := s.choose(c, l); ok {
 			c.showPiece(l, i)
 		} else {
-			l.showing.open = append(l.showing.open, shownPiece{piece: -1, since: c.now}) // nothing for it, for a while
+			l.showing.pause = c.now.Add(tickEvery)
 		}
 	}
+}
+
+// superEnds returns why super-seeding ends, or "" if it goes on.
+func (c *Core) superEnds() string {
+	switch {
+	case c.cfg.SuperSeed == SuperAlways:
+		return ""
+	case c.copies.count() > 0:
+		return "another copy is known"
+	case c.super.out.Full():
+		return "all pieces are out"
+	case c.now.Sub(c.super.servedAt) > givenUpAfter*c.keptTime():
+		return "nobody takes what is shown"
+	}
+	return ""
 }
 
 // nextShown returns who is to be shown a piece: of those that pass on what they get, who was shown fewest and has waited
@@ -162,13 +206,14 @@ func (c *Core) nextShown(enough int64) (best *link) {
 	idle := c.super.backlog < enough/2
 	c.super.shows++
 	careful := c.manyLate() && c.super.shows%triedEvery != 0
+	most := max(mostShown, int(mostShownBytes/c.cfg.Layout.PieceLength()))
 	for _, l := range c.links {
 		w := l.showing
-		if w == nil || !l.gotHave || len(w.open) >= mostShown || len(w.kept) >= mostKept && !idle {
+		if w == nil || !l.gotHave && c.now.Sub(l.joined) < untoldAfter || c.now.Before(w.pause) ||
+			len(w.open) >= most || w.deaf && len(w.open) > 0 || len(w.kept) >= mostKept && !idle {
 			continue
 		}
-		if best == nil || careful && w.passed && !best.showing.passed ||
-			(!careful || w.passed == best.showing.passed) && w.before(best.showing) {
+		if best == nil || w.before(best.showing, careful) {
 			best = l
 		}
 	}
@@ -191,7 +236,13 @@ func (c *Core) manyLate() bool {
 }
 
 // before reports whether a peer is to be shown something before another.
-func (w *showing) before(o *showing) bool {
+func (w *showing) before(o *showing, careful bool) bool {
+	switch {
+	case w.deaf != o.deaf:
+		return o.deaf
+	case careful && w.passed != o.passed:
+		return w.passed
+	}
 	if a, b := max(len(w.kept), mostKept-1), max(len(o.kept), mostKept-1); a != b {
 		return a < b
 	}
@@ -203,18 +254,31 @@ func (w *showing) before(o *showing) bool {
 
 // showPiece shows a piece to a peer.
 func (c *Core) showPiece(l *link, i int) {
-	size := c.cfg.Layout.PieceSize(i)
+	w := l.showing
+	p := shownPiece{piece: i, left: c.cfg.Layout.PieceSize(i), since: c.now, doubt: w.deaf}
+	c.super.backlog += p.waits()
+	w.all[i] = struct{}{}
+	w.open = append(w.open, p)
 	c.explain(Note{What: "show a piece", Link: l.id, Piece: i + 1, Peers: c.pick.sched.Availability(i), Rate: c.up.Rate(c.now)})
-	c.super.backlog += size
-	l.showing.all[i] = struct{}{}
-	l.showing.open = append(l.showing.open, shownPiece{piece: i, left: size, since: c.now})
 	c.tellHave(l, i)
 }
 
-// choose returns a piece to show to a peer: one that nobody has, or else the rarest.
+// waits is how much of a piece is in the backlog, in bytes.
+func (p *shownPiece) waits() int64 {
+	if p.doubt {
+		return 0
+	}
+	return p.left
+}
+
+// choose returns a piece to show to a peer: one that nobody has, or else the rarest. None is set aside for a deaf one.
 func (s *superState) choose(c *Core, l *link) (int, bool) {
+	if l.showing.deaf {
+		return s.rarest(c, l)
+	}
+	s.again = slices.DeleteFunc(s.again, func(i int) bool { return c.pick.sched.Availability(i) > 0 })
 	for k, i := range s.again {
-		if c.canShow(l, i) && c.pick.sched.Availability(i) == 0 {
+		if c.canShow(l, i) {
 			s.again = slices.Delete(s.again, k, k+1)
 			return i, true
 		}
@@ -280,28 +344,29 @@ func (c *Core) takeKept(l *link) (int, bool) {
 
 // shownServed notes that a block of a piece has been handed out to a peer.
 func (c *Core) shownServed(l *link, b piece.Block) {
+	c.super.servedAt = c.now
 	if l.showing == nil {
 		return
 	}
-	for k := range l.showing.open {
-		p := &l.showing.open[k]
-		if p.piece != int(b.Piece) {
-			continue
-		}
-		n := min(int64(b.Length), p.left)
-		p.left -= n
-		c.super.backlog -= n
-		if p.left == 0 {
-			c.shownSent(l, k)
-		}
+	l.showing.deaf = false
+	k := indexOf(l.showing.open, int(b.Piece))
+	if k < 0 {
 		return
+	}
+	p := &l.showing.open[k]
+	c.super.backlog -= p.waits()
+	p.left -= min(int64(b.Length), p.left)
+	p.since, p.doubt = c.now, false
+	c.super.backlog += p.waits()
+	if p.left == 0 {
+		c.shownSent(l, k)
 	}
 }
 
 // shownSent follows from a peer having been sent a piece, or having got it elsewhere.
 func (c *Core) shownSent(l *link, k int) {
 	p := l.showing.open[k]
-	c.super.backlog -= p.left
+	c.super.backlog -= p.waits()
 	l.showing.open = slices.Delete(l.showing.open, k, k+1)
 	others := c.pick.sched.Availability(p.piece)
 	if c.pick.sched.Has(l.sched, p.piece) {
@@ -314,27 +379,49 @@ func (c *Core) shownSent(l *link, k int) {
 	l.showing.kept = append(l.showing.kept, shownPiece{piece: p.piece, since: c.now})
 }
 
-// shownPassed follows from a peer having a piece: whoever was to pass it on has done so.
+// shownPassed follows from a peer having one more piece, and shownSet from its having said at once what it has: whoever was to
+// pass that on has done so.
 func (c *Core) shownPassed(l *link, i int) {
+	if c.super.on {
+		c.noteOut(l, i)
+		c.rewardFor(l)
+	}
+}
+
+func (c *Core) shownSet(l *link) {
 	if !c.super.on {
 		return
 	}
-	if l.showing != nil {
-		if k := indexOf(l.showing.open, i); k >= 0 {
-			c.shownSent(l, k)
+	for i := range c.cfg.Layout.Pieces() {
+		if c.pick.sched.Has(l.sched, i) {
+			c.noteOut(l, i)
 		}
 	}
+	c.rewardFor(l)
+}
+
+// noteOut notes that a peer has a piece, perhaps of others than us.
+func (c *Core) noteOut(l *link, i int) {
 	if c.pick.sched.Availability(i) > 1 || !l.sees(i) {
 		c.super.out.Set(i)
+	}
+}
+
+// rewardFor compares what a peer has with what it was shown and others keep.
+func (c *Core) rewardFor(l *link) {
+	has := func(p shownPiece) bool { return c.pick.sched.Has(l.sched, p.piece) }
+	if l.showing != nil {
+		for k := slices.IndexFunc(l.showing.open, has); k >= 0; k = slices.IndexFunc(l.showing.open, has) {
+			c.shownSent(l, k)
+		}
 	}
 	for _, o := range c.links {
 		if o == l || o.showing == nil {
 			continue
 		}
-		if k := indexOf(o.showing.kept, i); k >= 0 && !o.showing.kept[k].again {
-			o.showing.kept = slices.Delete(o.showing.kept, k, k+1)
-			o.showing.passed = true
-		}
+		w, n := o.showing, len(o.showing.kept)
+		w.kept = slices.DeleteFunc(w.kept, func(p shownPiece) bool { return !p.again && has(p) })
+		w.passed = w.passed || len(w.kept) < n
 	}
 }
 
@@ -342,67 +429,107 @@ func indexOf(pieces []shownPiece, i int) int {
 	return slices.IndexFunc(pieces, func(p shownPiece) bool { return p.piece == i })
 }
 
-// expireShown gives up on peers that do not ask for what they are shown, and forgives those that passed nothing on: they
-// have waited long enough.
+// expireShown, once a tick, gives up on peers that do not ask for what they are shown, or stop in the middle of it, and forgives those that
+// passed nothing on: they have waited long enough.
 func (c *Core) expireShown() {
 	if !c.super.on {
 		return
 	}
+	if !slices.ContainsFunc(c.links, func(l *link) bool { return l.interested }) {
+		c.super.servedAt = c.now
+	}
 	long := c.keptTime()
 	for _, l := range c.links {
-		if l.showing == nil {
+		w := l.showing
+		if w == nil {
 			continue
 		}
-		l.showing.open = slices.DeleteFunc(l.showing.open, func(p shownPiece) bool {
-			if p.piece >= 0 && (c.now.Sub(p.since) <= long || p.left < c.cfg.Layout.PieceSize(p.piece)) {
+		w.open = slices.DeleteFunc(w.open, func(p shownPiece) bool {
+			patience := long
+			if p.left < c.cfg.Layout.PieceSize(p.piece) {
+				patience *= begunTurns // to send it to somebody else costs us what it has got
+			}
+			if c.now.Sub(p.since) <= patience || c.waitsForTurn(l, p.piece) {
 				return false
 			}
-			if p.piece >= 0 {
-				c.explain(Note{What: "take a shown piece back", Why: "it does not ask for it", Link: l.id, Piece: p.piece + 1})
+			w.deaf = true
+			c.explain(Note{What: "take a shown piece back", Why: "it does not ask for it", Link: l.id, Piece: p.piece + 1})
+			c.super.backlog -= p.waits()
+			c.showAgain(p)
+			return true
+		})
+		w.kept = slices.DeleteFunc(w.kept, func(p shownPiece) bool {
+			if c.now.Sub(p.since) <= forgivenAfter*long {
+				return false
 			}
-			c.super.backlog -= p.left
 			c.showAgain(p)
 			return true
 		})
 	}
 }
 
-// showAgain notes that a piece must be shown to somebody else, unless somebody has it.
+// waitsForTurn reports whether a peer has asked for some of a piece, and it is we who keep it waiting.
+func (c *Core) waitsForTurn(l *link, i int) bool {
+	return !l.upload.stuck(c.now) && slices.ContainsFunc(l.queue, func(b piece.Block) bool { return int(b.Piece) == i })
+}
+
+// showAgain notes that a piece must be shown to somebody else, unless somebody has it, or is to pass it on.
 func (c *Core) showAgain(p shownPiece) {
-	if p.piece >= 0 && c.pick.sched.Availability(p.piece) == 0 {
+	if !p.again && c.pick.sched.Availability(p.piece) == 0 && !slices.Contains(c.super.again, p.piece) {
 		c.super.again = append(c.super.again, p.piece)
 	}
 }
 
 // shownLeft takes back what was shown to a peer that has left.
 func (c *Core) shownLeft(l *link) {
-	if l.showing == nil {
-		return
-	}
-	for _, p := range l.showing.open {
-		c.super.backlog -= p.left
-		c.showAgain(p)
-	}
-	for _, p := range l.showing.kept {
-		c.showAgain(p)
-	}
-	l.showing = nil
-}
-
-// unmask ends super-seeding, for the reason given: everybody is told of the rest.
-func (c *Core) unmask(why string) {
-	c.explain(Note{What: "super-seeding ends", Why: why, Peers: len(c.links)})
-	c.super = superState{spent: true}
-	for _, l := range c.links {
-		if l.showing == nil {
-			continue
+	if l.showing != nil {
+		for _, p := range l.showing.open {
+			c.super.backlog -= p.waits()
+			c.showAgain(p)
 		}
-		for i := range c.cfg.Layout.Pieces() {
-			if !l.sees(i) && !c.pick.sched.Has(l.sched, i) {
-				c.tellHave(l, i)
-			}
+		for _, p := range l.showing.kept {
+			c.showAgain(p)
 		}
 		l.showing = nil
 	}
+	if len(c.links) == 0 {
+		c.super = superState{spent: c.super.spent}
+	}
+}
+
+// unmask ends super-seeding, for the reason given: everybody is to be told of the rest.
+func (c *Core) unmask(why string) {
+	c.explain(Note{What: "super-seeding ends", Why: why, Peers: len(c.links)})
+	c.super = superState{spent: true, tellAt: c.now}
+	for _, l := range c.links {
+		if l.showing != nil {
+			l.showing.open, l.showing.kept = nil, nil
+		}
+	}
 	c.choking.next = c.now
+	c.tellRest()
+}
+
+// tellRest tells those who saw a super-seed of what else we have, some pieces at a time: for a bitfield it is too late (BEP 3).
+func (c *Core) tellRest() {
+	s := &c.super
+	if s.tellAt.IsZero() || c.now.Before(s.tellAt) {
+		return
+	}
+	left := mostTold
+	for _, l := range c.links {
+		w := l.showing
+		for w != nil && left > 0 {
+			if i := w.told; !l.sees(i) && !c.pick.sched.Has(l.sched, i) {
+				c.tellHave(l, i)
+				left--
+			}
+			if w.told++; w.told == c.cfg.Layout.Pieces() {
+				l.showing, w = nil, nil
+			}
+		}
+	}
+	if s.tellAt = (time.Time{}); left == 0 {
+		s.tellAt = c.now.Add(tellEvery)
+	}
 }
