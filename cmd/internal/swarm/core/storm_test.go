@@ -28,7 +28,11 @@ type storm struct {
 	asked   *piece.Block // the block of the event being handled
 	did     []string     // unless nil: all effects but the notes
 	notes   []string
-	wrote   int // Write and Release effects of the event being handled
+	wrote   int            // Write and Release effects of the event being handled
+	order   *int32         // of the super-seeding that goes on; nil if none does
+	out     piece.Bitfield // what was out of it when last looked at
+	supers  int            // steps at which it was one
+	ends    int            // times that it ended
 }
 
 // ourDontHave is the id under which the storm's core takes lt_donthave.
@@ -40,11 +44,12 @@ type stormPeer struct {
 	fast    bool
 	reqq    int
 	choking bool
-	allowed []uint32      // pieces it serves all the same
-	live    []piece.Block // requests it has
-	late    []lateAsk     // those it was told to forget
-	open    []piece.Block // whatever it was asked and has not answered
-	wants   int           // requests of ours to it that it may still answer, or we must
+	allowed []uint32       // pieces it serves all the same
+	live    []piece.Block  // requests it has
+	late    []lateAsk      // those it was told to forget
+	open    []piece.Block  // whatever it was asked and has not answered
+	wants   int            // requests of ours to it that it may still answer, or we must
+	told    piece.Bitfield // what it was told that we have
 }
 
 type lateAsk struct {
@@ -61,6 +66,12 @@ func newStorm(t testing.TB, in []byte) *storm {
 			Ext: wire.ExtHandshake{M: wire.ExtIDs{UtPex: ourPex, DontHave: ourDontHave}},
 		},
 		Layout: l, Slots: 2, Seed: Seeding{Forever: len(in)%3 > 0},
+	}
+	switch len(in) % 8 {
+	case 1, 5:
+		cfg.Have, cfg.SuperSeed = full(l), SuperAlways
+	case 2, 6:
+		cfg.Have = full(l)
 	}
 	copy(cfg.PeerID[:], "-BN0000-mmmmmmmmmmmm")
 	s.c = New(s.now, cfg)
@@ -163,7 +174,7 @@ func (s *storm) join() {
 	if i := slices.Index(s.dialing, rem.Addr); rem.Outgoing && i >= 0 {
 		s.dialing = slices.Delete(s.dialing, i, i+1)
 	}
-	p := &stormPeer{id: s.next, fast: rem.Fast, reqq: 1 + s.byte(40), choking: true}
+	p := &stormPeer{id: s.next, fast: rem.Fast, reqq: 1 + s.byte(40), choking: true, told: piece.NewBitfield(s.c.cfg.Layout.Pieces())}
 	s.peers = append(s.peers, p)
 	s.handle(Event{Op: Joined, Link: p.id, Remote: rem})
 	s.message(p, wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, wire.ExtHandshake{
@@ -363,7 +374,20 @@ func (s *storm) effect(e Effect) {
 	case e.Op == Drop:
 		s.gone(e.Link)
 	case e.Op == ReadBlock:
-		p.wants--
+		if p.wants--; !p.told.Has(int(e.Block.Piece)) {
+			s.t.Fatalf("piece %d is served to somebody who was not told of it", e.Block.Piece)
+		}
+	case e.Msg.ID == wire.HaveAll:
+		p.told = full(s.c.cfg.Layout)
+	case e.Msg.ID == wire.Bitfield:
+		var err error
+		if p.told, err = piece.ParseBitfield(e.Msg.Payload, p.told.Len()); err != nil {
+			s.t.Fatal(err)
+		}
+	case e.Msg.ID == wire.Have:
+		if !p.told.Set(int(e.Msg.Index)) {
+			s.t.Fatalf("somebody is told twice of piece %d", e.Msg.Index)
+		}
 	case e.Msg.ID == wire.Request:
 		s.request(p, b)
 	case e.Msg.ID == wire.Cancel:
@@ -444,6 +468,52 @@ func (s *storm) audit() {
 	if left := c.Snapshot(s.now).Left; left < 0 {
 		s.t.Fatalf("%d bytes left", left)
 	}
+	s.auditSuper()
+}
+
+// auditSuper checks the accounts of a super-seed.
+func (s *storm) auditSuper() {
+	u := &s.c.super
+	waits := int64(0)
+	for _, l := range s.c.links {
+		w := l.showing
+		if w == nil {
+			continue
+		}
+		for _, p := range slices.Concat(w.open, w.kept) {
+			if !l.sees(p.piece) || p.left < 0 || p.left > s.c.cfg.Layout.PieceSize(p.piece) {
+				s.t.Fatalf("%+v is shown to link %d, which has seen %v", p, l.id, w.all)
+			}
+		}
+		for i := range w.open {
+			if waits += w.open[i].waits(); w.open[i].left == 0 {
+				s.t.Fatalf("%+v waits to be sent", w.open[i])
+			}
+		}
+	}
+	if waits != u.backlog {
+		s.t.Fatalf("%d bytes wait, %d are counted", waits, u.backlog)
+	}
+	if len(u.again) > s.c.cfg.Layout.Pieces() {
+		s.t.Fatalf("%d pieces are to be shown again", len(u.again))
+	}
+	if !u.on {
+		if s.order != nil {
+			s.ends++
+		}
+		s.order = nil
+		return
+	}
+	s.supers++
+	if s.order != &u.order[0] { // it begins, perhaps anew
+		s.order, s.out = &u.order[0], piece.NewBitfield(s.c.cfg.Layout.Pieces())
+	}
+	for i := range s.out.Len() {
+		if s.out.Has(i) && !u.out.Has(i) {
+			s.t.Fatalf("piece %d is out no more", i)
+		}
+	}
+	s.out = u.out.Clone()
 }
 
 // FuzzEvents: whatever happens, the core never panics, asks no peer for more than it takes, writes only
@@ -451,24 +521,29 @@ func (s *storm) audit() {
 // knows what is due.
 func FuzzEvents(f *testing.F) {
 	f.Add([]byte("\x00\x01\x00\x00\x20\x00\x05\x00"))
+	f.Add([]byte("\x00\x01\x00\x01\x05\x01\x00\x02\x01\x01\x05\x01\x08\x00\x00\x09\x00\x00\x00\x14\x00\x03")) // a super-seed
 	f.Fuzz(func(t *testing.T, in []byte) { newStorm(t, in).run() })
 }
 
 func TestWhateverHappens(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	complete := 0
+	complete, supers, ends := 0, 0, 0
 	for range 300 {
-		in := make([]byte, 4000+rng.IntN(3))
+		in := make([]byte, 4000+rng.IntN(24))
 		for i := range in {
 			in[i] = byte(rng.Uint32())
 		}
 		s := newStorm(t, in)
+		began := s.c.pick.sched.Complete()
 		s.run()
-		if s.c.leaving.complete {
+		if s.c.leaving.complete && !began {
 			complete++
 		}
+		supers += s.supers
+		ends += s.ends
 	}
-	if complete < 10 {
-		t.Errorf("only %d of 300 storms came to completion: the storm is too weak", complete)
+	if complete < 10 || supers < 10_000 || ends < 100 {
+		t.Errorf("%d of 300 storms came to completion, %d steps of super-seeding, which ended %d times: the storm is too weak",
+			complete, supers, ends)
 	}
 }

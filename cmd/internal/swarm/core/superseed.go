@@ -511,6 +511,7 @@ func (c *Core) unmask(why string) {
 }
 
 // tellRest tells those who saw a super-seed of what else we have, some pieces at a time: for a bitfield it is too late (BEP 3).
+// They are told of what they have themselves, too, so that they know us for a seed.
 func (c *Core) tellRest() {
 	s := &c.super
 	if s.tellAt.IsZero() || c.now.Before(s.tellAt) {
@@ -520,7 +521,7 @@ func (c *Core) tellRest() {
 	for _, l := range c.links {
 		w := l.showing
 		for w != nil && left > 0 {
-			if i := w.told; !l.sees(i) && !c.pick.sched.Has(l.sched, i) {
+			if i := w.told; !l.sees(i) {
 				c.tellHave(l, i)
 				left--
 			}
