@@ -58,14 +58,19 @@ type soleSource struct {
 
 func newSoleSource(t *testing.T, until ...string) *soleSource {
 	t.Helper()
-	x := small.make()
+	return newSourceOf(t, small.make(), until...)
+}
+
+// newSourceOf is the same of other content.
+func newSourceOf(t *testing.T, x *fixture, args ...string) *soleSource {
+	t.Helper()
 	at, url := httpTracker.open(t)
 	s := &soleSource{x: x, torrent: x.torrent(t, url), begun: time.Now()}
 	startOpentracker(t, at, x.hash)
 	from := t.TempDir()
 	x.lay(t, from)
 	s.begun = time.Now()
-	s.seed = run(t, append([]string{"seed", s.torrent, "-d", from, "--interface", newHost()}, until...)...)
+	s.seed = run(t, append([]string{"seed", s.torrent, "-d", from, "--interface", newHost()}, args...)...)
 	awaitSeeds(t, at, x.hash, 1)
 	return s
 }

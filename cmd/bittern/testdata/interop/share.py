@@ -3,6 +3,7 @@
     share.py share IP PORT SOURCE DIR       prints "has everything" once it has, and goes on seeding. In the environment:
                                             LSD=true: looks at the local network
                                             DHT=HOST:PORT: takes part in the DHT, beginning from that node
+                                            SUPER=true: shows each peer a piece at a time (BEP 16)
     share.py create v1|hybrid PIECE TRACKER DATA TO
     share.py show TORRENT                   prints the v1 info-hash and the number of pieces
 """
@@ -36,6 +37,8 @@ def share(ip, port, source, folder):
         p.ti = lt.torrent_info(source)
     p.save_path = folder
     p.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    if os.environ.get("SUPER") == "true":
+        p.flags |= lt.torrent_flags.super_seeding
     h = ses.add_torrent(p)
     while True:
         ses.wait_for_alert(1000)
