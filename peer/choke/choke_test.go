@@ -9,7 +9,7 @@ import (
 
 func source() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
-// peer writes a candidate shortly: i interested, s snubbed, n new, u unchoked.
+// peer writes a candidate shortly: i interested, s snubbed, n new, u unchoked, o owes, m masked.
 func peer(id uint64, rate float64, flags string) Candidate {
 	c := Candidate{ID: id, Rate: rate}
 	for _, f := range flags {
@@ -22,6 +22,10 @@ func peer(id uint64, rate float64, flags string) Candidate {
 			c.New = true
 		case 'u':
 			c.Unchoked = true
+		case 'o':
+			c.Owes = true
+		case 'm':
+			c.Masked = true
 		}
 	}
 	return c
@@ -185,5 +189,62 @@ func TestSeedRoundIsFair(t *testing.T) {
 		if share := rounds * slots / peers; n < share*3/4 || n > share*5/4 {
 			t.Errorf("peer %d was served in %d rounds, its share is %d", i+1, n, share)
 		}
+	}
+}
+
+func TestSuperSeedRound(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cs   []Candidate
+		want []uint64
+	}{
+		{"nobody", nil, nil},
+		{"whoever wants something of what it is shown", []Candidate{peer(1, 0, "im"), peer(2, 0, "m"), peer(3, 9, "im"), peer(4, 0, "im"), peer(5, 0, "im")}, []uint64{1, 3, 4, 5}},
+		{"one that sees everything, alone", []Candidate{peer(1, 0, "i")}, []uint64{1}},
+		{"beside one other", []Candidate{peer(1, 0, "i"), peer(2, 0, "im")}, []uint64{1, 2}},
+		{"beside two others", []Candidate{peer(1, 9, "iu"), peer(2, 0, "im"), peer(3, 0, "im")}, []uint64{2, 3}},
+		{"beside two of whom one wants nothing", []Candidate{peer(1, 0, "i"), peer(2, 0, "m"), peer(3, 0, "im")}, []uint64{1, 3}},
+		{"two of many that see everything", []Candidate{peer(1, 0, "i"), peer(2, 0, "i"), peer(3, 0, "i")}, []uint64{1, 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := SuperSeedRound(tt.cs); !slices.Equal(got.Unchoke, tt.want) || got.Optimistic != 0 {
+				t.Errorf("unchoke %v, optimistic %d; want %v", got.Unchoke, got.Optimistic, tt.want)
+			}
+		})
+	}
+}
+
+// The optimistic unchoke is somebody who owes us nothing or, if all do, who owes least: a place is not worth more by being
+// asked for without end.
+func TestTheOptimisticUnchokeOwesLeast(t *testing.T) {
+	owing := func(id uint64, balance float64, flags string) Candidate {
+		c := peer(id, 0, "io"+flags)
+		c.Balance = balance
+		return c
+	}
+	for _, tt := range []struct {
+		name   string
+		cs     []Candidate
+		last   uint64
+		rotate bool
+		want   uint64
+	}{
+		{"nobody", nil, 0, false, 0},
+		{"who owes nothing", []Candidate{owing(1, -1, "n"), peer(2, 0, "i"), owing(3, -1, "n")}, 0, false, 2},
+		{"who owes nothing, not the last one", []Candidate{owing(1, -1, ""), peer(2, 0, "i")}, 1, false, 2},
+		{"all owe", []Candidate{owing(1, -30, ""), owing(2, -10, ""), owing(3, -20, "n")}, 0, false, 2},
+		{"all owe, and the last one more", []Candidate{owing(1, -30, ""), owing(2, -10, "")}, 1, false, 2},
+		{"all owe the same", []Candidate{owing(3, -9, ""), owing(2, -9, "")}, 0, false, 2},
+		{"the last one owes least though it rotates", []Candidate{owing(1, -3, ""), owing(2, -10, "")}, 1, true, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := slices.Clone(tt.cs)
+			if got := Round(tt.cs, 1, tt.last, tt.rotate, source()); got.Optimistic != tt.want {
+				t.Errorf("optimistic %d, want %d", got.Optimistic, tt.want)
+			}
+			if !slices.Equal(tt.cs, before) {
+				t.Error("the candidates have changed")
+			}
+		})
 	}
 }
