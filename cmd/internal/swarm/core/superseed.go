@@ -445,11 +445,11 @@ func (c *Core) expireShown() {
 			continue
 		}
 		w.open = slices.DeleteFunc(w.open, func(p shownPiece) bool {
-			patience := long
+			grace := long
 			if p.left < c.cfg.Layout.PieceSize(p.piece) {
-				patience *= begunTurns // to send it to somebody else costs us what it has got
+				grace *= begunTurns // to send it to somebody else costs us what it has got
 			}
-			if c.now.Sub(p.since) <= patience || c.waitsForTurn(l, p.piece) {
+			if c.now.Sub(p.since) <= grace || c.waitsForTurn(l, p.piece) {
 				return false
 			}
 			w.deaf = true

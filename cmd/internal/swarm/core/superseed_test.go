@@ -270,9 +270,10 @@ func bits(n int, has ...uint32) []byte {
 func TestSuperSeedingEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name string
+		why  string // what it says
 		do   func(*superRig)
 	}{
-		{"when all pieces are out", func(s *superRig) {
+		{"when all pieces are out", "all pieces are out", func(s *superRig) {
 			for i := range uint32(16) {
 				if i != s.shown[2][0] {
 					s.gets(2, i)
@@ -282,23 +283,36 @@ func TestSuperSeedingEnds(t *testing.T) {
 				}
 			}
 		}},
-		{"when most of it comes at once", func(s *superRig) { // so aria2c says it
+		{"when most of it comes at once", "all pieces are out", func(s *superRig) { // so aria2c says it
 			for id := LinkID(2); id < 4; id++ {
 				most := full(s.c.cfg.Layout)
 				most.Clear(int(s.shown[id][0]))
 				s.msg(id, wire.Message{ID: wire.Bitfield, Payload: most.Bytes()})
 			}
 		}},
-		{"when another seed comes", func(s *superRig) { s.rig.comes(9, nth(9, "")) }},
-		{"when nobody takes anything", func(s *superRig) { s.tick((givenUpAfter + 1) * keptFor) }},
+		{"when another seed comes", "another copy is known", func(s *superRig) { s.rig.comes(9, nth(9, "")) }},
+		{"when nobody takes anything", "nobody takes what is shown", func(s *superRig) { s.tick((givenUpAfter + 1) * keptFor) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := joinedBy(t, SuperAuto, 16, 1, 2, 3)
 			if !s.c.super.on {
 				t.Fatal("it did not begin")
 			}
+			var why []string
+			see := s.see
+			s.see = func(e Effect) {
+				see(e)
+				if e.Op == Explain && e.Note.What == "super-seeding ends" {
+					why = append(why, e.Note.Why)
+				}
+			}
+			s.c.peering.Explain = true
 			tt.do(s)
 			s.tick(time.Second)
+			s.c.peering.Explain = false
+			if !slices.Equal(why, []string{tt.why}) {
+				t.Errorf("it says that %q, want %q", why, tt.why)
+			}
 			if s.c.super.on {
 				t.Fatal("it did not end")
 			}

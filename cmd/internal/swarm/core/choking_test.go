@@ -1,0 +1,114 @@
+package core
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"bittern/peer/wire"
+)
+
+func TestSlotsFollowTheCapacity(t *testing.T) {
+	for _, tt := range []struct {
+		slots    int
+		capacity float64
+		want     int
+	}{{4, 0, 4}, {4, bytesPerSlot - 1, 4}, {4, bytesPerSlot, 5}, {1, 10 * bytesPerSlot, 11}, {-1, 10 * bytesPerSlot, 0}} {
+		r := newRig(t, Config{Slots: tt.slots})
+		r.c.limits.peak = tt.capacity
+		if got := r.c.slots(); got != tt.want {
+			t.Errorf("%d places and %.0f bytes/s: %d, want %d", tt.slots, tt.capacity, got, tt.want)
+		}
+	}
+}
+
+// chokeRig is a rig that lacks one piece, and has two places, and n peers that want something.
+func chokeRig(t *testing.T, n LinkID) *rig {
+	l := layoutOf(t, 16*mib, mib)
+	have := full(l)
+	have.Clear(0)
+	r := newRig(t, Config{Layout: l, Have: have, Slots: 2})
+	for id := LinkID(1); id <= n; id++ {
+		r.join(id)
+		r.say(id, wire.Interested)
+	}
+	return r
+}
+
+// unchoked returns who may ask.
+func (r *rig) unchoked() (ids []LinkID) {
+	for _, l := range r.c.links {
+		if !l.amChoking {
+			ids = append(ids, l.id)
+		}
+	}
+	return ids
+}
+
+// While nobody asks for anything another peer is unchoked every idleEvery, up to mostUnchoked for each place.
+func TestAnIdleLineUnchokesAnother(t *testing.T) {
+	r := chokeRig(t, 10)
+	was := len(r.unchoked())
+	if was > 3 {
+		t.Errorf("%d are unchoked at once, with two places", was)
+	}
+	for range 60 {
+		r.now = r.now.Add(idleEvery / 3)
+		r.handle(Event{Op: Tick})
+		r.handle(Event{Op: Tick})
+		n := len(r.unchoked())
+		if n > was+1 {
+			t.Errorf("%d were unchoked at once", n-was)
+		}
+		was = n
+	}
+	if want := mostUnchoked * 2; was != want {
+		t.Errorf("%d are unchoked in the end, want %d", was, want)
+	}
+}
+
+// Who asks for something keeps its place for takesFor, and others out of it.
+func TestTakersTakePlaces(t *testing.T) {
+	r := chokeRig(t, 10)
+	first := r.unchoked()
+	for range 20 {
+		for _, id := range first {
+			for n := range uint32(4) {
+				r.msg(id, request(1, n))
+			}
+		}
+		r.tick(100 * time.Millisecond)
+	}
+	if now := r.unchoked(); !slices.Equal(now, first) {
+		t.Errorf("%v take the places, %v are unchoked", first, now)
+	}
+	r.handle(Event{Op: Left, Link: first[0]})
+	if now := r.unchoked(); len(now) != len(first) || slices.Contains(now, first[0]) {
+		t.Errorf("one of %v left, and %v are unchoked", first, now)
+	}
+}
+
+// The optimistic unchoke moves on when it has had its advance and gives nothing, not only every half minute.
+func TestTheOptimisticUnchokeMovesOn(t *testing.T) {
+	r := chokeRig(t, 4)
+	for id := LinkID(1); id <= 4; id++ {
+		r.msg(id, wire.Message{ID: wire.Have, Index: 0}) // it could give us something
+	}
+	r.join(5)
+	r.c.byID[5].gave.Add(r.now, mib) // somebody trades, or nobody would owe anything
+	r.tick(10 * time.Second)
+	for range 4 {
+		was := LinkID(r.c.choking.optimistic)
+		if was == 0 {
+			t.Fatal("nobody is the optimistic unchoke")
+		}
+		r.handle(Event{Op: Sent, Link: was, N: mostAdvance + 1})
+		if now := LinkID(r.c.choking.optimistic); !r.c.owes(r.c.byID[was]) || now == was {
+			if slices.ContainsFunc(r.c.links, func(l *link) bool { return !r.c.owes(l) && l.amChoking }) {
+				t.Errorf("%d has had its advance and stays", was)
+			}
+		} else if !r.c.byID[was].amChoking || r.c.byID[now].amChoking {
+			t.Errorf("%d took over from %d: choked %t and %t", now, was, r.c.byID[now].amChoking, r.c.byID[was].amChoking)
+		}
+	}
+}

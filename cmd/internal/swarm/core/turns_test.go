@@ -1,0 +1,280 @@
+package core
+
+import (
+	"testing"
+	"time"
+
+	"bittern/peer/wire"
+	"bittern/piece"
+)
+
+// A turnRig is a rig in which peers always ask for more, and which keeps whom each block is read for.
+type turnRig struct {
+	*rig
+	order  []LinkID // of blocks, as they are read
+	unsent []LinkID // of them, those not handed to the kernel yet
+	asked  map[LinkID]int
+}
+
+// newTurnRig has the first half of 32 pieces of 64 KiB, or everything, and some peers that are unchoked and take whatever they get.
+func newTurnRig(t *testing.T, seed bool, ids ...LinkID) *turnRig {
+	t.Helper()
+	l := layoutOf(t, 2*mib, 64*kib)
+	have := full(l)
+	if !seed {
+		for i := 16; i < 32; i++ {
+			have.Clear(i)
+		}
+	}
+	r := &turnRig{rig: newRig(t, Config{Layout: l, Have: have, Slots: 16, Seed: Seeding{Forever: true}}), asked: map[LinkID]int{}}
+	r.see = func(e Effect) {
+		if e.Op == ReadBlock {
+			r.order = append(r.order, e.Link)
+			r.unsent = append(r.unsent, e.Link)
+		}
+	}
+	r.tick(0)
+	for _, id := range ids {
+		r.join(id)
+		r.say(id, wire.Interested)
+		if l := r.c.byID[id]; l.amChoking {
+			t.Fatalf("%d is choked", id)
+		} else {
+			l.upload.speed = 100 * mib // its window is no matter
+		}
+	}
+	return r
+}
+
+// asks lets a peer ask for n more blocks of ours, one after the other.
+func (r *turnRig) asks(id LinkID, n int) {
+	for range n {
+		k := r.asked[id] % (16 * 4)
+		r.asked[id]++
+		r.msg(id, request(uint32(k/4), uint32(k%4)))
+	}
+}
+
+// goes sends n blocks, one every 10 ms, while some peers always ask for another eight.
+func (r *turnRig) goes(n int, ids ...LinkID) {
+	r.t.Helper()
+	for range n {
+		for _, id := range ids {
+			r.asks(id, 8-len(r.c.byID[id].queue))
+		}
+		if len(r.unsent) == 0 {
+			return
+		}
+		id := r.unsent[0]
+		r.unsent = r.unsent[1:]
+		r.tick(10 * time.Millisecond)
+		r.handle(Event{Op: Sent, Link: id, N: piece.BlockSize})
+	}
+}
+
+// trades makes a peer one that gives, and is owed so many bytes.
+func (r *turnRig) trades(id LinkID, owed float64) {
+	l := r.c.byID[id]
+	l.gave.Add(r.now, 10*mib)
+	l.balance = owed
+}
+
+// runs writes the order as lengths of runs.
+func (r *turnRig) runs() (ids []LinkID, lengths []int) {
+	for i, id := range r.order {
+		if i == 0 || id != r.order[i-1] {
+			ids, lengths = append(ids, id), append(lengths, 0)
+		}
+		lengths[len(lengths)-1]++
+	}
+	return ids, lengths
+}
+
+// shares counts the blocks of each.
+func (r *turnRig) shares() map[LinkID]int {
+	n := map[LinkID]int{}
+	for _, id := range r.order {
+		n[id]++
+	}
+	return n
+}
+
+func TestATurnIsAPiece(t *testing.T) {
+	r := newTurnRig(t, true, 1, 2, 3)
+	r.goes(96, 1, 2, 3)
+	ids, lengths := r.runs()
+	for i := range ids[:len(ids)-1] {
+		if i > 2 && (lengths[i] != 4 || ids[i] != ids[i-3]) {
+			t.Fatalf("run %d is %d blocks for %d: %v %v", i, lengths[i], ids[i], ids, lengths)
+		}
+	}
+}
+
+func TestWhoIsOwedMostComesFirst(t *testing.T) {
+	r := newTurnRig(t, false, 1, 2, 3)
+	r.trades(2, 4*mib)
+	r.trades(3, 4*mib+512*kib)
+	r.asks(1, 4) // fill the line with what is nobody's loss
+	r.order = nil
+	r.goes(24, 2, 3)
+	if n := r.shares(); n[2] != 0 {
+		t.Errorf("3 is owed most; blocks: %v", n)
+	}
+	r.goes(200, 2, 3)
+	r.order = nil
+	r.goes(400, 2, 3)
+	if n := r.shares(); n[2] < 180 || n[3] < 180 {
+		t.Errorf("both are owed the same by now; blocks: %v", n)
+	}
+}
+
+// Who has given nothing gets giftShare percent of what those get who have.
+func TestGifts(t *testing.T) {
+	r := newTurnRig(t, false, 1, 2)
+	r.trades(2, 100*mib)
+	r.goes(100, 1, 2)
+	r.order = nil
+	r.goes(1500, 1, 2)
+	if n := r.shares(); n[1] < 30 || n[1] > 60 {
+		t.Errorf("of 1500 blocks %d are gifts, want 3 %%", n[1])
+	}
+}
+
+// Who could give us something and has had its advance gets no more than the gifts.
+func TestTheAdvance(t *testing.T) {
+	r := newTurnRig(t, false, 1, 2)
+	r.msg(1, wire.Message{ID: wire.Bitfield, Payload: full(r.c.cfg.Layout).Bytes()}) // and it chokes us
+	r.trades(2, 100*mib)
+	r.tick(2 * time.Second)
+	r.goes(200, 1)
+	if n := r.shares()[1] * piece.BlockSize; n < mostAdvance || n > mostAdvance+192*kib {
+		t.Errorf("it got %d bytes, want an advance of %d and what is in the line, about 160 KiB", n, mostAdvance)
+	}
+	r.goes(20, 2)
+	r.order = nil
+	r.goes(1500, 1, 2)
+	if n := r.shares(); n[1] < 30 || n[1] > 60 {
+		t.Errorf("of 1500 blocks it gets %d, want 3 %%", n[1])
+	}
+	r.order, r.unsent = nil, nil
+	r.say(1, wire.Unchoke)
+	r.c.byID[1].gave.Add(r.now, 1)
+	r.c.byID[2].queue = nil
+	r.goes(1, 1)
+	if r.c.owes(r.c.byID[1]) {
+		t.Error("who serves us owes us nothing")
+	}
+}
+
+// Who waited for nothing gets no more than a turn for the time in which it did, and begins at once.
+func TestWhoCatchesUp(t *testing.T) {
+	r := newTurnRig(t, true, 1, 2, 3)
+	r.goes(400, 1, 2)
+	r.order = nil
+	r.goes(120, 1, 2, 3)
+	n := r.shares()
+	if n[3] < n[1] || n[3] > n[1]+12 {
+		t.Errorf("who comes late got %d blocks, another %d", n[3], n[1])
+	}
+}
+
+// Who takes nothing does not hold the line.
+func TestAStuckPeerDoesNotHoldTheLine(t *testing.T) {
+	r := newTurnRig(t, true, 1, 2)
+	r.asks(1, 8)
+	if n := r.shares(); n[1] != leastLine/piece.BlockSize {
+		t.Fatalf("%d blocks are in the line", n[1])
+	}
+	r.asks(2, 8)
+	if n := r.shares(); n[2] != 0 {
+		t.Fatalf("%d blocks more than the line has room for", n[2])
+	}
+	r.tick(stuckAfter)
+	if n := r.shares(); n[2] != leastLine/piece.BlockSize {
+		t.Errorf("%d blocks for the other, want as many as the line takes", n[2])
+	}
+}
+
+func TestTurnLength(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		capacity int64 // bytes/s
+		length   int64 // of pieces
+		waiting  int
+		want     int
+	}{
+		{"nothing is known", 0, 256 * kib, 100, 256 * kib},
+		{"a piece", mib, 256 * kib, 4, 256 * kib},
+		{"as many as take four seconds", mib, 256 * kib, 16, 256 * kib},
+		{"more", mib, 256 * kib, 32, 128 * kib},
+		{"very many", mib, 256 * kib, 1000, piece.BlockSize},
+		{"large pieces", mib, 16 * mib, 1, 4 * mib},
+		{"a slow line", 4 * kib, 256 * kib, 1, piece.BlockSize},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Layout: layoutOf(t, 64*mib, tt.length), Peering: Peering{MaxUpload: tt.capacity}})
+			if got := r.c.turnLength(tt.waiting); got != tt.want {
+				t.Errorf("%d bytes, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestUploadWindow(t *testing.T) {
+	for _, tt := range []struct {
+		speed float64
+		want  int
+	}{{0, leastWriter}, {100 * kib, leastWriter}, {mib, mib / 5}, {100 * mib, mostWriter}} {
+		u := upload{speed: tt.speed}
+		if got := u.window(); got != tt.want {
+			t.Errorf("at %.0f bytes/s %d, want %d", tt.speed, got, tt.want)
+		}
+	}
+	u := upload{}
+	if !u.room(128 << 10) { // the largest that some ask for
+		t.Error("no room for one block")
+	}
+	u.inFlight = piece.BlockSize
+	if u.room(leastWriter) || !u.room(leastWriter-piece.BlockSize) {
+		t.Error("the window is not what bounds more")
+	}
+	u.moved = epoch
+	u.took(epoch.Add(time.Second), piece.BlockSize)
+	if u.inFlight != 0 || u.speed != piece.BlockSize/4 || u.stuck(epoch.Add(time.Hour)) {
+		t.Errorf("after a block in a second: %+v", u)
+	}
+}
+
+// Requests of 1, 16 and 64 KiB get the same share of bytes.
+func TestSmallAndLargeRequests(t *testing.T) {
+	r := newTurnRig(t, true, 1, 2, 3)
+	bytes := map[LinkID]int{}
+	var unsent []Effect
+	r.see = func(e Effect) {
+		if e.Op == ReadBlock {
+			bytes[e.Link] += int(e.Block.Length)
+			unsent = append(unsent, e)
+		}
+	}
+	sizes := map[LinkID]uint32{1: kib, 2: 16 * kib, 3: 64 * kib}
+	begin := map[LinkID]uint32{}
+	for total := 0; total < 12*mib; {
+		for id := LinkID(1); id <= 3; id++ {
+			for range 24 - len(r.c.byID[id].queue) {
+				at := begin[id] % (2 * mib)
+				begin[id] += sizes[id]
+				r.msg(id, wire.Message{ID: wire.Request, Index: at / (64 * kib), Begin: at % (64 * kib), Length: sizes[id]})
+			}
+		}
+		e := unsent[0]
+		unsent = unsent[1:]
+		total += int(e.Block.Length)
+		r.tick(time.Duration(e.Block.Length) * time.Microsecond)
+		r.handle(Event{Op: Sent, Link: e.Link, N: int(e.Block.Length)})
+	}
+	for id, n := range bytes {
+		if n < 7*mib/2 || n > 9*mib/2 {
+			t.Errorf("requests of %d bytes got %d of 12 MiB", sizes[id], n)
+		}
+	}
+}
