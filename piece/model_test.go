@@ -91,7 +91,7 @@ func (m *model) endgame() bool {
 	asked := false
 	for i := range m.pieces {
 		p := &m.pieces[i]
-		if !p.lacks() || p.held || p.untouched() && m.availability(i) == 0 {
+		if !p.lacks() || p.held {
 			continue
 		}
 		for _, b := range p.blocks {

@@ -18,7 +18,7 @@ import (
 // something to trade. A fast peer owns a whole piece, so that its blocks arrive in the order in
 // which they are hashed and written. Slow peers share one open piece. A fast peer for which
 // nothing is untouched takes over what is free of a slow peer's piece; any peer then helps the
-// owner of another one, from its far end. In endgame, when all that can be had is asked or
+// owner of another one, from its far end. In endgame, when all that is wanted is asked or
 // stored, a peer that has almost nothing left to answer is asked for blocks that were asked of
 // others.
 //
@@ -189,13 +189,10 @@ func (s *Scheduler) Availability(i int) int {
 }
 
 // Endgame reports whether blocks may be asked of several peers: some are in flight, and every
-// other wanted block that a peer has is stored or in flight, too.
+// other wanted block is stored or in flight, too. While there are pieces that nobody has yet it is not the end: a swarm that
+// waits for its only seed would fetch twice whatever that gives out.
 func (s *Scheduler) Endgame() bool {
-	untouched := len(s.rarity.order)
-	if s.base == 0 {
-		untouched = s.rarity.held() // what nobody has does not hold up the rest
-	}
-	return s.asked > 0 && s.free == 0 && untouched == 0
+	return s.asked > 0 && s.free == 0 && len(s.rarity.order) == 0
 }
 
 // Received says that block b arrived from p. If it is fresh the caller stores it; others are

@@ -364,16 +364,16 @@ func TestScripts(t *testing.T) {
 			slow b 2 = 1.0 1.1
 			fast c 3 = 1.1 1.0 0.1
 			is a2 22`},
-		{"endgame in spite of a piece that nobody has", 2, 1, `
+		{"no endgame while there is a piece that nobody has", 2, 1, `
 			join a 10
 			join b 10
 			fast a 2 = 0.0
-			endgame true
-			fast b 2 = 0.0
-			is 2 .
-			has b 1
 			endgame false
-			fast b 2 = 1.0`},
+			fast b 2 =
+			is a .
+			has b 1
+			fast b 2 = 1.0 0.0
+			endgame true`},
 		{"no endgame without anything in flight", 1, 1, `
 			join a 0
 			endgame false
