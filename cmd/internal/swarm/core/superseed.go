@@ -24,8 +24,8 @@ const (
 //
 // It begins by itself where no other copy is known and a second leecher joins. The first keeps the sight of an
 // ordinary seed, which cannot be taken back, but is served only while fewer than two others want something; so it does not
-// begin where there are more who see everything. It ends when all pieces are out, another copy is met, or nobody takes
-// what is shown; then everybody is told of the rest. When all have left, it begins anew. Where the user asked for it, it begins
+// begin where there are more who see everything. It ends when all pieces are out, another copy is met, pieces turn up that we
+// have shown to nobody, as those of a second super-seed do, or nobody takes what is shown; then everybody is told of the rest. When all have left, it begins anew. Where the user asked for it, it begins
 // with the first peer and does not end.
 //
 // Everybody who is shown something is unchoked: what is shown, and not the choke, decides what we send. So much is shown as
@@ -37,6 +37,8 @@ type superState struct {
 	next     int
 	again    []int          // shown in vain: nobody had them when whom they were shown to left, or gave up on them
 	out      piece.Bitfield // pieces that somebody has got of others than us; none is taken out
+	ours     piece.Bitfield // pieces that we have shown or sent to somebody, or that somebody had from the start
+	foreign  int            // how many others have turned up
 	backlog  int64          // bytes shown that wait to be asked for and sent, but of doubtful pieces
 	servedAt time.Time      // when a block was last handed out, or nobody wanted any
 	tellAt   time.Time      // when to go on telling everybody of the rest, after the end; zero if all is told
@@ -96,6 +98,9 @@ const (
 	lateShare  = 10
 	triedEvery = 30
 
+	// So many pieces must turn up that are not from us before we believe in another copy.
+	enoughForeign = 2
+
 	// mostCompared is how many pieces are compared for the rarest once all are out.
 	mostCompared = 1024
 
@@ -133,9 +138,12 @@ func (c *Core) mask(l *link) {
 
 func (s *superState) begin(c *Core) {
 	n := c.cfg.Layout.Pieces()
-	*s = superState{on: true, order: make([]int32, n), out: piece.NewBitfield(n), servedAt: c.now}
+	*s = superState{on: true, order: make([]int32, n), out: piece.NewBitfield(n), ours: piece.NewBitfield(n), servedAt: c.now}
 	for i := range s.order {
 		s.order[i] = int32(i)
+		if c.pick.sched.Availability(i) > 0 {
+			s.ours.Set(i)
+		}
 		if c.pick.sched.Availability(i) > 1 {
 			s.out.Set(i)
 		}
@@ -192,6 +200,8 @@ func (c *Core) superEnds() string {
 		return ""
 	case c.copies.count() > 0:
 		return "another copy is known"
+	case c.super.foreign >= enoughForeign:
+		return "pieces turn up that are not from here"
 	case c.super.out.Full():
 		return "all pieces are out"
 	case c.now.Sub(c.super.servedAt) > givenUpAfter*c.keptTime():
@@ -258,6 +268,7 @@ func (c *Core) showPiece(l *link, i int) {
 	p := shownPiece{piece: i, left: c.cfg.Layout.PieceSize(i), since: c.now, doubt: w.deaf}
 	c.super.backlog += p.waits()
 	w.all[i] = struct{}{}
+	c.super.ours.Set(i)
 	w.open = append(w.open, p)
 	c.explain(Note{What: "show a piece", Link: l.id, Piece: i + 1, Peers: c.pick.sched.Availability(i), Rate: c.up.Rate(c.now)})
 	c.tellHave(l, i)
@@ -346,6 +357,9 @@ func (c *Core) takeKept(l *link) (int, bool) {
 func (c *Core) shownServed(l *link, b piece.Block) {
 	c.super.servedAt = c.now
 	if l.showing == nil {
+		if c.super.on {
+			c.super.ours.Set(int(b.Piece)) // it sees everything, and need not tell us what it has
+		}
 		return
 	}
 	l.showing.deaf = false
@@ -382,10 +396,14 @@ func (c *Core) shownSent(l *link, k int) {
 // shownPassed follows from a peer having one more piece, and shownSet from its having said at once what it has: whoever was to
 // pass that on has done so.
 func (c *Core) shownPassed(l *link, i int) {
-	if c.super.on {
-		c.noteOut(l, i)
-		c.rewardFor(l)
+	if !c.super.on {
+		return
 	}
+	if c.super.ours.Set(i) && c.pick.sched.Availability(i) == 1 {
+		c.super.foreign++
+	}
+	c.noteOut(l, i)
+	c.rewardFor(l)
 }
 
 func (c *Core) shownSet(l *link) {
@@ -394,6 +412,7 @@ func (c *Core) shownSet(l *link) {
 	}
 	for i := range c.cfg.Layout.Pieces() {
 		if c.pick.sched.Has(l.sched, i) {
+			c.super.ours.Set(i)
 			c.noteOut(l, i)
 		}
 	}

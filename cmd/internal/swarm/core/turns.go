@@ -29,14 +29,15 @@ const (
 	// allTurns is how long the turns of all who wait take together, at most: the longest that any of them waits.
 	allTurns = 4 * time.Second
 
-	// giftShare is the share of those who have given nothing, in percent of what the others get. With it newcomers
-	// find something to trade, and free riders not much.
-	giftShare = 3
+	// giftShare is the share of those who have given nothing lately, in percent of what the others get: newcomers are to
+	// find something to trade soon. What one gets of it that owes us counts oweCost times, which leaves free riders little.
+	giftShare = 10
+	oweCost   = 4
 
 	// advanceAll is what all peers together get of us before they must give something back, so that it is no living to ask
 	// many for their advance. Each gets its part of it, within bounds.
 	advanceAll                = 8 << 20
-	leastAdvance, mostAdvance = 64 << 10, 256 << 10
+	leastAdvance, mostAdvance = 256 << 10, 256 << 10
 
 	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
 	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
@@ -182,9 +183,12 @@ func (c *Core) serve(l *link) {
 	size := int(b.Length)
 	t.left -= size
 	l.upload.share += int64(size)
-	if t.gift {
+	switch {
+	case t.gift && c.owes(l):
+		t.gifts = max(0, t.gifts-oweCost*size)
+	case t.gift:
 		t.gifts = max(0, t.gifts-size)
-	} else {
+	default:
 		t.gifts = min(t.gifts+size*giftShare/100, t.length)
 	}
 	if l.upload.inFlight == 0 {
