@@ -102,7 +102,7 @@ func TestTheOptimisticUnchokeMovesOn(t *testing.T) {
 		if was == 0 {
 			t.Fatal("nobody is the optimistic unchoke")
 		}
-		r.handle(Event{Op: Sent, Link: was, N: mostAdvance + 1})
+		r.handle(Event{Op: Sent, Link: was, N: advance + 1})
 		if now := LinkID(r.c.choking.optimistic); !r.c.owes(r.c.byID[was]) || now == was {
 			if slices.ContainsFunc(r.c.links, func(l *link) bool { return !r.c.owes(l) && l.amChoking }) {
 				t.Errorf("%d has had its advance and stays", was)

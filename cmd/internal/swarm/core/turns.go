@@ -20,7 +20,7 @@ type turnState struct {
 	length int   // of a turn, in bytes
 	left   int   // bytes of this one
 	gift   bool  // it goes to a peer that has given nothing lately
-	gifts  int   // bytes that such peers may have now, whoever else waits
+	gifts  int   // bytes that such peers may have now, whoever else waits; below zero, what is to be saved first
 	trade  bool  // somebody gives us something for what it gets, as of the last tick
 	share  int64 // of the peer that was last chosen for its share
 }
@@ -31,13 +31,11 @@ const (
 
 	// giftShare is the share of those who have given nothing lately, in percent of what the others get: newcomers are to
 	// find something to trade soon. What one gets of it that owes us counts oweCost times, which leaves free riders little.
-	giftShare = 10
-	oweCost   = 4
+	giftShare = 25
+	oweCost   = 10
 
-	// advanceAll is what all peers together get of us before they must give something back, so that it is no living to ask
-	// many for their advance. Each gets its part of it, within bounds.
-	advanceAll                = 8 << 20
-	leastAdvance, mostAdvance = 256 << 10, 256 << 10
+	// advance is what a peer gets of us before it must give something back: a piece, mostly, which it can trade.
+	advance = 256 << 10
 
 	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
 	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
@@ -165,15 +163,10 @@ func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(
 // owes reports whether a peer has had its advance and gives nothing, although it could or although others do. Where
 // nobody trades with us it is no fault to have nothing that we want.
 func (c *Core) owes(l *link) bool {
-	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance >= -c.advance() {
+	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance >= -advance {
 		return false
 	}
 	return l.amInterested && l.choked || l.gave.Total() == 0
-}
-
-// advance is what a peer gets in advance, in bytes.
-func (c *Core) advance() float64 {
-	return float64(min(max(advanceAll/max(1, len(c.links)), leastAdvance), mostAdvance))
 }
 
 // serve has the next block read that a link asks for.
@@ -185,9 +178,9 @@ func (c *Core) serve(l *link) {
 	l.upload.share += int64(size)
 	switch {
 	case t.gift && c.owes(l):
-		t.gifts = max(0, t.gifts-oweCost*size)
+		t.gifts -= oweCost * size
 	case t.gift:
-		t.gifts = max(0, t.gifts-size)
+		t.gifts = max(min(t.gifts, 0), t.gifts-size) // nobody else may have waited
 	default:
 		t.gifts = min(t.gifts+size*giftShare/100, t.length)
 	}
