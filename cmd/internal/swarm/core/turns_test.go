@@ -131,6 +131,8 @@ func TestWhoIsOwedMostComesFirst(t *testing.T) {
 // Who has given nothing lately gets giftShare percent of what those get who have.
 func TestGifts(t *testing.T) {
 	r := newTurnRig(t, false, 1, 2)
+	r.trades(1, kib) // who has never given anything would be in debt soon
+	r.tick(tradeWindow + time.Second)
 	r.trades(2, 100*mib)
 	r.goes(100, 1, 2)
 	r.order = nil
