@@ -79,10 +79,11 @@ func Round(cs []Candidate, slots int, optimistic uint64, rotate bool, rng *rand.
 	return d
 }
 
-// byRate puts the best first. Of equals the one already unchoked stays, so that nothing
-// changes without reason, and the order is total, so that nothing depends on luck.
+// byRate puts the best first. Of equals, as all are that give nothing, one that owes nothing comes before one that does;
+// then the one already unchoked stays, so that nothing changes without reason, and the order is total, so that nothing
+// depends on luck.
 func byRate(a, b Candidate) int {
-	return cmp.Or(cmp.Compare(b.Rate, a.Rate), before(a.Unchoked, b.Unchoked), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(cmp.Compare(b.Rate, a.Rate), before(!a.Owes, !b.Owes), before(a.Unchoked, b.Unchoked), cmp.Compare(a.ID, b.ID))
 }
 
 // before orders those who have a property before those who lack it.

@@ -54,6 +54,7 @@ func TestRound(t *testing.T) {
 		{"the optimistic one has left", []Candidate{peer(1, 9, "i"), peer(2, 0, "i")}, 2, 77, false, []uint64{1, 2}, 2},
 		{"snubbed: optimistic at most", []Candidate{peer(1, 9, "is"), peer(2, 0, "i"), peer(3, 0, "i")}, 3, 1, false, []uint64{1, 2, 3}, 1},
 		{"of equals the unchoked stays", []Candidate{peer(1, 5, "i"), peer(2, 5, "iu"), peer(3, 0, "i")}, 2, 3, false, []uint64{2, 3}, 3},
+		{"of equals one that owes nothing", []Candidate{peer(1, 0, "iuo"), peer(2, 0, "iuo"), peer(3, 0, "i"), peer(4, 0, "i")}, 3, 0, false, []uint64{1, 3, 4}, 1},
 		{"of equals the lower id", []Candidate{peer(2, 5, "i"), peer(1, 5, "i"), peer(3, 0, "i")}, 2, 3, false, []uint64{1, 3}, 3},
 		{"better but not interested", []Candidate{peer(1, 9, ""), peer(2, 5, "i"), peer(3, 1, "i"), peer(4, 4, "")}, 2, 3, false, []uint64{1, 2, 3}, 3},
 		{"not interested, slots left", []Candidate{peer(1, 9, ""), peer(2, 5, "i")}, 4, 0, false, []uint64{2}, 0},
