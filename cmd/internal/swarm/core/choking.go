@@ -97,9 +97,11 @@ func (c *Core) unchokedCount() (n int) {
 	return n
 }
 
-// lineIdle reports whether those who are unchoked ask for nothing, and it is time to unchoke somebody else.
+// lineIdle reports whether those who are unchoked ask for nothing, or for what they owe us, and it is time to unchoke
+// somebody else.
 func (c *Core) lineIdle() bool {
-	return c.serving.reading == 0 && !c.super.on && !c.now.Before(c.choking.idleAt) && !slices.ContainsFunc(c.links, asks)
+	return c.serving.reading == 0 && !c.super.on && !c.now.Before(c.choking.idleAt) &&
+		!slices.ContainsFunc(c.links, func(l *link) bool { return asks(l) && !c.owes(l) })
 }
 
 func asks(l *link) bool { return len(l.queue) > 0 }
@@ -125,7 +127,7 @@ func (c *Core) rechokeIfDue() {
 	s.fill, s.spent = false, false
 }
 
-// moveOptimistic chokes the optimistic unchoke and finds another, if anybody owes us less.
+// moveOptimistic chokes the optimistic unchoke, unless it has earned a place by now, and finds another, if anybody owes us less.
 func (c *Core) moveOptimistic() {
 	old := c.choking.optimistic
 	d := c.decide(c.slots(), false)
@@ -135,7 +137,8 @@ func (c *Core) moveOptimistic() {
 	for _, l := range c.links {
 		switch uint64(l.id) {
 		case old:
-			c.setChoke(l, true, "it has had its advance")
+			_, earned := slices.BinarySearch(d.Unchoke, old)
+			c.setChoke(l, !earned, "it has had its advance")
 		case d.Optimistic:
 			c.setChoke(l, false, optimistically)
 		}
@@ -172,6 +175,10 @@ func (c *Core) rechoke() {
 // fillPlaces unchokes those whom a round would choose, as far as places are free. It chokes nobody:
 // who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3).
 func (c *Core) fillPlaces() {
+	if !slices.ContainsFunc(c.links, waits) {
+		c.choking.idleAt = c.now.Add(idleEvery) // an idle line is not to be looked at with every block that comes in
+		return
+	}
 	slots, unchoked := c.slots(), c.unchokedCount()
 	free, why := slots-c.takers(), "a place is free"
 	if free <= 0 && c.lineIdle() {
@@ -182,7 +189,7 @@ func (c *Core) fillPlaces() {
 	} else {
 		free = min(free, mostUnchoked*slots-unchoked)
 	}
-	if free <= 0 || !slices.ContainsFunc(c.links, waits) {
+	if free <= 0 {
 		return
 	}
 	c.choking.idleAt = c.now.Add(idleEvery)

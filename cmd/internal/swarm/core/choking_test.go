@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"bittern/peer/choke"
 	"bittern/peer/wire"
+	"bittern/piece"
 )
 
 func TestSlotsFollowTheCapacity(t *testing.T) {
@@ -95,6 +97,7 @@ func TestTheOptimisticUnchokeMovesOn(t *testing.T) {
 		r.msg(id, wire.Message{ID: wire.Have, Index: 0}) // it could give us something
 	}
 	r.join(5)
+	r.say(5, wire.Interested)
 	r.c.byID[5].gave.Add(r.now, mib) // somebody trades, or nobody would owe anything
 	r.tick(10 * time.Second)
 	for range 4 {
@@ -110,5 +113,46 @@ func TestTheOptimisticUnchokeMovesOn(t *testing.T) {
 		} else if !r.c.byID[was].amChoking || r.c.byID[now].amChoking {
 			t.Errorf("%d took over from %d: choked %t and %t", now, was, r.c.byID[now].amChoking, r.c.byID[was].amChoking)
 		}
+	}
+}
+
+// Requests of those who owe us, and are not served, keep nobody else from being unchoked.
+func TestWhoOwesDoesNotKeepTheLineBusy(t *testing.T) {
+	r := chokeRig(t, 6)
+	r.join(7)
+	r.say(7, wire.Interested)
+	r.c.byID[7].gave.Add(r.now, mib) // somebody trades, or nobody would owe anything
+	r.tick(time.Second)
+	for _, id := range r.unchoked() {
+		l := r.c.byID[id]
+		if id == 7 {
+			continue
+		}
+		l.balance = -2 * advance
+		r.msg(id, request(1, 0))
+		l.queue = append(l.queue[:0], piece.Block{Piece: 1, Length: piece.BlockSize})
+		l.upload.inFlight = 0
+	}
+	r.c.serving.reading, r.c.turns.of, r.c.turns.gifts = 0, nil, -mib
+	was := len(r.unchoked())
+	r.tick(2 * time.Second)
+	if now := len(r.unchoked()); now <= was {
+		t.Errorf("%d are unchoked as before, and the line is idle", now)
+	}
+}
+
+// An optimistic unchoke that has had its advance, but has earned a place by now, keeps that.
+func TestTheOptimisticUnchokeMayHaveEarnedItsPlace(t *testing.T) {
+	r := chokeRig(t, 2)
+	r.tick(choke.Every)
+	was := LinkID(r.c.choking.optimistic)
+	if was == 0 {
+		t.Fatal("nobody is the optimistic unchoke")
+	}
+	r.handle(Event{Op: Left, Link: 3 - was})
+	r.c.choking.spent = true
+	r.handle(Event{Op: Tick})
+	if r.c.byID[was].amChoking {
+		t.Error("it is choked, though there are places enough")
 	}
 }
