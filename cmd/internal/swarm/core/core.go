@@ -175,7 +175,7 @@ func (c *Core) due() {
 		c.blame.weigh = c.blame.weigh || len(c.blame.trials) > 0
 		c.pick.updateRates(c)
 		c.expireShown()
-		c.turns.trade = slices.ContainsFunc(c.links, c.trades)
+		c.turns.trade = slices.ContainsFunc(c.links, func(l *link) bool { return l.interested && c.trades(l) })
 		c.limits.measure(c.now, c.up.Rate(c.now))
 		c.grantFast()
 		c.gossip()

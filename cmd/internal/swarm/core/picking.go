@@ -192,14 +192,14 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	c.received += int64(n)
 	c.down.Add(c.now, n)
 	l.down.Add(c.now, n)
-	l.gave.Add(c.now, n)
-	l.balance += float64(n)
 	live, asked := l.asked.take(b)
 	if !asked {
 		c.waste(n)
 		c.unsolicited(l, b, costUnasked)
 		return
 	}
+	l.gave.Add(c.now, n) // what nobody asked for buys nothing
+	l.balance += float64(n)
 	l.patience.Give(worthBlock)
 	if live {
 		ramp := l.window.ramp

@@ -21,7 +21,7 @@ type turnState struct {
 	left   int   // bytes of this one
 	gift   bool  // it goes to a peer that has given nothing lately
 	gifts  int   // bytes that such peers may have now, whoever else waits; below zero, what is to be saved first
-	trade  bool  // somebody gives us something for what it gets, as of the last tick
+	trade  bool  // somebody who wants something of us gives us something, as of the last tick
 	share  int64 // of the peer that was last chosen for its share
 }
 
@@ -105,8 +105,12 @@ func (c *Core) lineHasRoom() bool {
 
 func (u *upload) stuck(now time.Time) bool { return u.inFlight > 0 && now.Sub(u.moved) >= stuckAfter }
 
-// canServe reports whether a link asks for something, and takes it.
+// canServe reports whether a link asks for something, and takes it. One that is stuck gets no more once half of what there is
+// for all is taken, or a few of them would come to hold everything.
 func (c *Core) canServe(l *link) bool {
+	if c.serving.reading >= readCredit/2 && l.upload.stuck(c.now) {
+		return false
+	}
 	return len(l.queue) > 0 && l.upload.room(int(l.queue[0].Length))
 }
 
@@ -161,12 +165,12 @@ func (c *Core) nextTurn() *link {
 func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(c.now) > 0 }
 
 // owes reports whether a peer has had its advance and gives nothing, although it could or although others do. Where
-// nobody trades with us it is no fault to have nothing that we want.
+// nobody trades with us it is no fault to have nothing that we want: a seed gives, but leaves the line to others.
 func (c *Core) owes(l *link) bool {
 	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance >= -advance {
 		return false
 	}
-	return l.amInterested && l.choked || l.gave.Total() == 0
+	return l.amInterested && (l.choked || l.snubbed) || l.gave.Total() == 0
 }
 
 // serve has the next block read that a link asks for.

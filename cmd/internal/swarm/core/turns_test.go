@@ -280,3 +280,68 @@ func TestSmallAndLargeRequests(t *testing.T) {
 		}
 	}
 }
+
+// What nobody asked for buys no turn, and is nothing that we owe.
+func TestWhatNobodyAskedForBuysNothing(t *testing.T) {
+	r := newTurnRig(t, false, 1)
+	r.block(1, r.all(20)[0])
+	if l := r.c.byID[1]; l == nil || l.balance != 0 || r.c.trades(l) {
+		t.Error("a block that nobody asked for counts")
+	}
+}
+
+// Who unchokes us, once gave something and now answers nothing is in debt as is somebody who chokes us.
+func TestWhoAnswersNothingOwes(t *testing.T) {
+	r := newTurnRig(t, false, 1, 2)
+	r.msg(1, wire.Message{ID: wire.Have, Index: 20})
+	r.say(1, wire.Unchoke)
+	r.block(1, r.all(20)[0])
+	l := r.c.byID[1]
+	l.balance = -2 * advance
+	for r.now.Before(epoch.Add(2 * snubAfter)) {
+		r.trades(2, mib)
+		r.tick(time.Second)
+	}
+	if !l.snubbed || !r.c.owes(l) {
+		t.Errorf("snubbed %t, owes %t", l.snubbed, r.c.owes(l))
+	}
+	r.block(1, r.all(20)[1])
+	if r.c.owes(l) {
+		t.Error("who answers again owes nothing")
+	}
+}
+
+// While only a seed gives us something, which wants nothing of us, a leecher that has nothing for us gets the whole line.
+func TestASeedDoesNotMakeOthersOwe(t *testing.T) {
+	r := newTurnRig(t, false, 1)
+	r.seed(2)
+	r.trades(2, 100*mib)
+	r.tick(2 * time.Second)
+	r.goes(200, 1)
+	if n := r.shares()[1]; n < 200 {
+		t.Errorf("it got %d blocks of 200 while nobody else wanted any", n)
+	}
+}
+
+// Those who are stuck do not come to hold all that there is for everybody.
+func TestWhoIsStuckGetsNoMoreThanHalf(t *testing.T) {
+	const stuck = 15
+	ids := make([]LinkID, stuck+1)
+	for i := range ids {
+		ids[i] = LinkID(i + 1)
+	}
+	r := newTurnRig(t, true, ids...)
+	for range 40 {
+		for _, id := range ids[:stuck] {
+			r.asks(id, 50-len(r.c.byID[id].queue))
+		}
+		r.tick(stuckAfter)
+	}
+	if n := r.c.serving.reading; n > readCredit/2+mostWriter {
+		t.Errorf("%d bytes of %d are held", n, readCredit)
+	}
+	r.asks(stuck+1, 4)
+	if n := r.shares()[stuck+1]; n != 4 {
+		t.Errorf("who takes something got %d blocks of 4", n)
+	}
+}
