@@ -75,11 +75,12 @@ const (
 	leastBacklog = 4
 	backlogTime  = time.Second
 
-	// A piece that is kept to oneself for keptFor, or for keptTurns times as long as we take to send one, is shown to
-	// somebody else. One that is shown and not asked for makes way after as long, or begunTurns times as long if some of it was
+	// A piece that is kept to oneself for keptFor, or for keptTurns times as long as we take to send one, but no longer
+	// than mostKeptFor, is shown to somebody else. (What we can send is not known well after a long silence.) One that is shown and not asked for makes way after as long, or begunTurns times as long if some of it was
 	// asked for. forgivenAfter times as long, and having kept
 	// one does not count any more: perhaps it was passed on to somebody we do not know.
 	keptFor       = 10 * time.Second
+	mostKeptFor   = 5 * time.Minute
 	keptTurns     = 4
 	begunTurns    = 3
 	forgivenAfter = 6
@@ -330,7 +331,8 @@ func (c *Core) canShow(l *link, i int) bool { return !c.pick.sched.Has(l.sched, 
 // keptTime is how long a piece may be kept.
 func (c *Core) keptTime() time.Duration {
 	if r := c.uploadCapacity(); r > 0 {
-		return max(keptFor, time.Duration(keptTurns*float64(c.cfg.Layout.PieceLength())/r*float64(time.Second)))
+		long := keptTurns * float64(c.cfg.Layout.PieceLength()) / r // seconds
+		return max(keptFor, time.Duration(min(long, mostKeptFor.Seconds())*float64(time.Second)))
 	}
 	return keptFor
 }

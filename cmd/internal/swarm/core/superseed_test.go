@@ -338,6 +338,17 @@ func TestSuperSeedingEnds(t *testing.T) {
 	}
 }
 
+// However long ago we have sent something, what is shown to somebody who does not ask is soon shown to another.
+func TestASilenceDoesNotKeepPiecesShown(t *testing.T) {
+	r := newRig(t, Config{})
+	for _, peak := range []float64{0, 1e-300, 1, 100 * mib} {
+		r.c.limits.peak = peak
+		if got := r.c.keptTime(); got < keptFor || got > mostKeptFor {
+			t.Errorf("at %g bytes/s %v", peak, got)
+		}
+	}
+}
+
 // TestTheRestIsToldBitByBit: what is said to all about a large torrent at its end does not come all at once.
 func TestTheRestIsToldBitByBit(t *testing.T) {
 	s := newSuperRig(t, SuperAuto, mostMasked)
