@@ -30,8 +30,8 @@ func (c *Core) turnOver() {
 	}
 }
 
-// isUseless reports whether a peer and we have been of no use to each other for long. Who waits for its turn with a seed is
-// of use: that it was not served yet is our doing.
+// isUseless reports whether a peer and we have been of no use to each other for long. Whom we, a seed, keep waiting is of
+// use: that it was not served yet is our doing.
 func (c *Core) isUseless(l *link) bool {
 	since := l.joined
 	if l.exchanged.After(since) {
@@ -40,7 +40,7 @@ func (c *Core) isUseless(l *link) bool {
 	switch {
 	case c.now.Sub(since) < uselessAfter:
 		return false
-	case l.interested && c.leaving.complete:
+	case c.leaving.complete && l.interested && (l.amChoking || asks(l) && !l.upload.stuck(c.now)):
 		return false
 	case !l.amChoking && c.now.Sub(l.chokedSince) < chanceFor:
 		return false

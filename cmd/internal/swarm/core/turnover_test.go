@@ -78,7 +78,7 @@ func TestWhoIsOfUseStays(t *testing.T) {
 		cfg  Config
 		used func(r *rig)
 	}{
-		{"it waits for its turn with a seed", Config{Seed: Seeding{Forever: true}, Slots: 1, Have: full(layoutOf(t, mib, 64*kib))}, func(*rig) {}},
+		{"it waits for its turn with a seed", Config{Seed: Seeding{Forever: true}, Slots: -1, Have: full(layoutOf(t, mib, 64*kib))}, func(*rig) {}},
 		{"it is served", Config{Slots: 4}, func(r *rig) {
 			for id := range LinkID(4) {
 				r.handle(Event{Op: Sent, Link: 1 + id, N: kib})
@@ -102,6 +102,15 @@ func TestWhoIsOfUseStays(t *testing.T) {
 				t.Errorf("%d have gone", n)
 			}
 		})
+	}
+}
+
+// Who may ask a seed for what it wants, and does not, is of no use though it says that it is interested.
+func TestWhoOnlySaysThatItIsInterestedGivesWay(t *testing.T) {
+	r := house(t, 4, Config{Seed: Seeding{Forever: true}, Slots: 4, Have: full(layoutOf(t, mib, 64*kib))})
+	r.tick(uselessAfter + time.Second)
+	if n := r.gone(); n != 1 {
+		t.Errorf("%d have gone, want one", n)
 	}
 }
 
