@@ -401,3 +401,14 @@ func TestEarlyHintsAreKept(t *testing.T) {
 		t.Errorf("a seed: %t, %d requests outstanding; want the four of piece 5", l.seed, l.asked.live)
 	}
 }
+
+// What is kept of a peer before the metadata is there is no longer than it must be.
+func TestEarlyHintsAreShort(t *testing.T) {
+	p := Peering{Rand: rand.New(rand.NewPCG(1, 2)), Ext: wire.ExtHandshake{M: wire.ExtIDs{DontHave: ourDontHave}}}
+	f := NewFetch(epoch, FetchConfig{Peering: p})
+	f.Handle(epoch, Event{Op: Joined, Link: 1, Remote: remote(1)})
+	f.Handle(epoch, Event{Op: Message, Link: 1, Msg: wire.Message{ID: wire.Extended, ExtID: ourDontHave, Payload: make([]byte, wire.MaxExtended)}})
+	if len(f.links) != 0 {
+		t.Error("it stays")
+	}
+}

@@ -352,6 +352,10 @@ func (f *Fetch) extended(l *fetchLink, m wire.Message) {
 			f.metadata(l, msg)
 		}
 	case f.peering.Ext.M.DontHave:
+		if _, err := wire.ParseDontHave(m.Payload); err != nil { // it may be 128 KiB long
+			f.drop(l, err)
+			return
+		}
 		l.early.hint(m)
 	case f.peering.Ext.M.UtPex:
 		if err := f.gossiped(&l.contact, m.Payload, false); err != nil {
