@@ -1,6 +1,7 @@
 package core
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -33,7 +34,7 @@ const (
 	// bytesPerSlot is how much uploading is worth another place, in bytes/s. Few places make quick pieces.
 	bytesPerSlot = 1 << 20
 
-	// forgiven is what remains of a balance after a round.
+	// forgiven is what remains of a balance after the time between two rounds.
 	forgiven = 0.95
 )
 
@@ -148,13 +149,14 @@ func (c *Core) moveOptimistic() {
 // rechoke runs a round and says what has changed.
 func (c *Core) rechoke() {
 	s := &c.choking
+	remains := math.Pow(forgiven, c.now.Sub(s.last).Seconds()/choke.Every.Seconds()) // a peer's whims make more rounds
 	s.last, s.next = c.now, c.now.Add(choke.Every)
 	rotate := !c.now.Before(s.rotateAt)
 	if rotate {
 		s.rotateAt = c.now.Add(choke.RotateEvery)
 	}
 	for _, l := range c.links {
-		l.balance *= forgiven
+		l.balance *= remains
 	}
 	slots := c.slots()
 	if c.lineIdle() { // whoever has an extra place keeps it

@@ -156,3 +156,18 @@ func TestTheOptimisticUnchokeMayHaveEarnedItsPlace(t *testing.T) {
 		t.Error("it is choked, though there are places enough")
 	}
 }
+
+// A balance fades by time, not by rounds, which a peer can have more of by changing its mind.
+func TestBalancesFadeByTime(t *testing.T) {
+	r := chokeRig(t, 1)
+	l := r.c.byID[1]
+	r.tick(choke.Every)
+	l.balance = mib
+	for range 10 {
+		r.c.choking.next = r.now.Add(choke.Every / 10)
+		r.tick(choke.Every / 10)
+	}
+	if got := l.balance / mib; got < forgiven-1e-6 || got > forgiven+1e-6 {
+		t.Errorf("%v remains after ten quick rounds, want %v", got, forgiven)
+	}
+}
