@@ -93,8 +93,8 @@ const (
 	untoldAfter = 2 * time.Second
 
 	// A peer that has passed nothing on, and keeps a piece for lateAfter, is likely to be one that uploads nothing.
-	// While more than one in lateShare of those we know are such, only each triedEvery-th piece goes to a peer that has
-	// not shown yet that it passes on: each of these may be lost.
+	// While more than one in lateShare of those we know are such, those that have shown that they pass on come first but for
+	// each triedEvery-th piece: what goes to others may be lost.
 	lateAfter  = 2500 * time.Millisecond
 	lateShare  = 10
 	triedEvery = 30
@@ -215,8 +215,7 @@ func (c *Core) superEnds() string {
 // longest. If that is nobody and the line will soon have nothing to send, it is who keeps the fewest.
 func (c *Core) nextShown(enough int64) (best *link) {
 	idle := c.super.backlog < enough/2
-	c.super.shows++
-	careful := c.manyLate() && c.super.shows%triedEvery != 0
+	careful := c.manyLate() && (c.super.shows+1)%triedEvery != 0
 	most := max(mostShown, int(mostShownBytes/c.cfg.Layout.PieceLength()))
 	for _, l := range c.links {
 		w := l.showing
@@ -227,6 +226,9 @@ func (c *Core) nextShown(enough int64) (best *link) {
 		if best == nil || w.before(best.showing, careful) {
 			best = l
 		}
+	}
+	if best != nil {
+		c.super.shows++
 	}
 	return best
 }
