@@ -14,8 +14,8 @@ import (
 // packets do not, nor do keep-alives, of which the core hears only how many there were.
 //
 // Only blocks wait. A message is never held back, lest an unchoke or a request come late because of a limit, but it
-// puts the bucket into debt, and the next block waits until that is paid. Blocks are given out one at a time and in
-// turn, so that every peer has the same share, whatever it asks for and however much its window takes.
+// puts the bucket into debt, and the next block waits until that is paid. Peers are asked for blocks one at a time and in
+// turn, so that each has the same share, however much its window takes. Whose blocks go out first is for turnState.
 //
 // We cannot hold back what a peer sends, only what we ask for. So a request reserves the bytes that answer it, and gives
 // them back when it is given up; what comes without a request is charged when it comes.
