@@ -98,12 +98,14 @@ func (c *Core) unchokedCount() (n int) {
 	return n
 }
 
-// lineIdle reports whether those who are unchoked ask for nothing, or for what they owe us, and it is time to unchoke
-// somebody else.
+// lineIdle reports whether those who are unchoked ask for nothing, or for what they owe us.
 func (c *Core) lineIdle() bool {
-	return c.serving.reading == 0 && !c.super.on && !c.now.Before(c.choking.idleAt) &&
+	return c.serving.reading == 0 && !c.super.on &&
 		!slices.ContainsFunc(c.links, func(l *link) bool { return asks(l) && !c.owes(l) })
 }
+
+// idlesLong reports whether the line is idle and it is time to unchoke somebody else.
+func (c *Core) idlesLong() bool { return !c.now.Before(c.choking.idleAt) && c.lineIdle() }
 
 func asks(l *link) bool { return len(l.queue) > 0 }
 
@@ -122,7 +124,7 @@ func (c *Core) rechokeIfDue() {
 		c.rechoke()
 	case s.spent:
 		c.moveOptimistic()
-	case s.fill || c.lineIdle():
+	case s.fill || c.idlesLong():
 		c.fillPlaces()
 	}
 	s.fill, s.spent = false, false
@@ -183,7 +185,7 @@ func (c *Core) fillPlaces() {
 	}
 	slots, unchoked := c.slots(), c.unchokedCount()
 	free, why := slots-c.takers(), "a place is free"
-	if free <= 0 && c.lineIdle() {
+	if free <= 0 && c.idlesLong() {
 		free, why = 1, "the line is idle"
 	}
 	if c.super.on {

@@ -171,3 +171,19 @@ func TestBalancesFadeByTime(t *testing.T) {
 		t.Errorf("%v remains after ten quick rounds, want %v", got, forgiven)
 	}
 }
+
+// Whoever was unchoked because the line was idle stays so over the rounds while it is.
+func TestExtraPlacesAreKeptWhileTheLineIsIdle(t *testing.T) {
+	r := chokeRig(t, 5)
+	r.tick(3 * time.Second)
+	r.forget()
+	for range 400 {
+		r.tick(choke.Every / 130)
+		r.handle(Event{Op: Tick})
+	}
+	for id := range LinkID(5) {
+		if l := r.c.byID[1+id]; l.amChoking || r.now.Sub(l.chokedSince) < 3*choke.Every {
+			t.Errorf("%d was choked", l.id)
+		}
+	}
+}
