@@ -97,7 +97,7 @@ func TestTheSeedMayLeave(t *testing.T) {
 		copies   float64
 		complete bool // by then every piece is out
 	}{{1.1, false}, {2.5, true}} {
-		for seed := range uint64(3) {
+		for seed := range uint64(plays) {
 			s := small(12, seed)
 			s.Limit = 5 * time.Minute
 			s.Peers[0].Copies = tt.copies
@@ -131,7 +131,7 @@ func TestLeechersMayLeaveWhenComplete(t *testing.T) {
 }
 
 func TestLiarsAreFoundAndNobodyElse(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(plays) {
 		s := small(18, seed)
 		liars := []int{4, 11}
 		for _, n := range liars {
@@ -164,7 +164,7 @@ func with(t *testing.T, s Scenario, change func(*Scenario)) (without, with time.
 }
 
 func TestAMutePeerHoldsNobodyUp(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(plays) {
 		without, with := with(t, small(8, seed), func(s *Scenario) {
 			mute := s.Peers[0]
 			mute.Mute = true
@@ -177,7 +177,7 @@ func TestAMutePeerHoldsNobodyUp(t *testing.T) {
 }
 
 func TestASlowPeerNeverHoldsTheLastPiece(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(plays) {
 		s := FlashCrowd(1, seed)
 		s.Peers[1].Down = 16 * mib
 		for range 3 {
@@ -198,7 +198,7 @@ func TestASlowPeerNeverHoldsTheLastPiece(t *testing.T) {
 // Those who want the pieces in order still have something to trade: strictly in order it would take seven times as long.
 func TestASequentialCrowdTrades(t *testing.T) {
 	var byRarity, inOrder time.Duration
-	for seed := range uint64(3) {
+	for seed := range uint64(plays) {
 		without, with := with(t, FlashCrowd(12, seed), func(s *Scenario) {
 			for n := range s.Peers {
 				s.Peers[n].Sequential = true
@@ -237,7 +237,7 @@ func TestEndgameWastesLittle(t *testing.T) {
 }
 
 func TestPeersMayVanish(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(plays) {
 		s := small(12, seed)
 		for n := 1; n <= 4; n++ {
 			s.Peers[n].Leaves, s.Peers[n].Vanishes = time.Duration(5+2*n)*time.Second, n%2 == 0
@@ -251,7 +251,7 @@ func TestPeersMayVanish(t *testing.T) {
 
 func TestFreeRidersGetLess(t *testing.T) {
 	const riders, others = 4, 20
-	for seed := range uint64(2) {
+	for seed := range uint64(min(plays, 2)) {
 		s := small(riders+others, seed)
 		for n := range s.Peers {
 			s.Peers[n].Up = 32 * kib // so that it takes many rounds of choking
