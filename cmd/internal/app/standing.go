@@ -28,7 +28,7 @@ func (x *transfer) snapshot() ui.Snapshot {
 	case s.Seeding && x.plan.seed != (SeedUntil{}):
 		out.State, out.Seeding, out.DownRate = "seeding", x.plan.serveOnly, 0
 		if n := x.plan.seed.Copies; n > 0 {
-			out.Note = fmt.Sprintf("%d of %s", min(s.Copies, n), plural(n, "other copy"))
+			out.Note = fmt.Sprintf("other copies: %d of %d", min(s.Copies, n), n)
 		}
 	case s.Seeding:
 		out.State = "complete"
