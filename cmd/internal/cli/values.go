@@ -123,10 +123,10 @@ func parsePieceLength(s string) (int64, error) {
 // minRate is the lowest limit, in bytes a second. A block has 16 KiB, and is not sent in parts; less is a K forgotten.
 const minRate = 1 << 10
 
-// parseRate reads bytes a second, 0 for no limit.
+// parseRate reads bytes a second, 0 for no limit. What only rounds to 0 is too little, not no limit.
 func parseRate(s string) (int64, error) {
 	n, err := parseSize(s)
-	if err != nil || n != 0 && n < minRate {
+	if err != nil || n < minRate && strings.ContainsAny(s, "123456789") {
 		return 0, errors.New("want a rate like 500K or 2MiB, at least 1K; 0 for no limit")
 	}
 	return n, nil
