@@ -56,7 +56,7 @@ func bindNetwork(cmd *cobra.Command, o *app.Network) {
 func bindLimits(cmd *cobra.Command, o *app.Network) {
 	f := cmd.Flags()
 	f.Var(into(&o.MaxDownload, "RATE", "", parseRate), "max-download", "receive at most so many bytes a second from peers: 500K, 2MiB; 0 for no limit")
-	f.Var(into(&o.MaxUpload, "RATE", "", parseUploadRate), "max-upload", "send at most so many bytes a second to peers; off to upload nothing")
+	f.Var(into(&o.MaxUpload, "RATE", "", parseUploadRate), "max-upload", "send at most so many bytes a second to peers; 0 for no limit, off to upload nothing")
 	complete(cmd, "max-upload", "off")
 }
 
