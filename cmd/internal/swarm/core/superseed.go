@@ -61,13 +61,15 @@ type showing struct {
 type shownPiece struct {
 	piece int
 	left  int64     // bytes not sent yet
+	shown time.Time // when it was shown
 	since time.Time // when it was shown, or last got on; of a kept one, when it was sent
 	again bool      // kept for so long that somebody else was shown it, too
-	doubt bool      // shown to a deaf peer: it is in the backlog only when it is asked for
+	doubt bool      // it does not count in the backlog: shown to a deaf peer, and not asked for, or the line waits for it
 }
 
 const (
-	// A peer is shown so many pieces, or bytes if that is more, ahead of being sent them, and none while it keeps so many.
+	// A peer is shown so many pieces ahead of being sent them, more if it is fast, up to as many as these bytes are; and none
+	// while it keeps so many.
 	mostShown, mostKept = 2, 2
 	mostShownBytes      = 512 << 10
 
@@ -91,6 +93,10 @@ const (
 	// A peer that has not said what it has after untoldAfter has nothing, and says nothing because it sees that nor have we
 	// (BEP 3: "Downloaders which don't have anything yet may skip the 'bitfield' message").
 	untoldAfter = 2 * time.Second
+
+	// A piece that a peer has been shown for slowAfter, and does not have, while nobody asks for more than he takes, is held up by the peer: it
+	// does not ask, or is slow. Others are shown something as if it were not there.
+	slowAfter = 2 * time.Second
 
 	// A peer that has passed nothing on, and keeps a piece for lateAfter, is likely to be one that uploads nothing.
 	// While more than one in lateShare of those we know are such, those that have shown that they pass on come first but for
@@ -216,11 +222,10 @@ func (c *Core) superEnds() string {
 func (c *Core) nextShown(enough int64) (best *link) {
 	idle := c.super.backlog < enough/2
 	careful := c.manyLate() && (c.super.shows+1)%triedEvery != 0
-	most := max(mostShown, int(mostShownBytes/c.cfg.Layout.PieceLength()))
 	for _, l := range c.links {
 		w := l.showing
 		if w == nil || !l.gotHave && c.now.Sub(l.joined) < untoldAfter || c.now.Before(w.pause) ||
-			len(w.open) >= most || w.deaf && len(w.open) > 0 || len(w.kept) >= mostKept && !idle {
+			len(w.open) >= c.mostOpen(l) || w.deaf && len(w.open) > 0 || len(w.kept) >= mostKept && !idle {
 			continue
 		}
 		if best == nil || w.before(best.showing, careful) {
@@ -231,6 +236,12 @@ func (c *Core) nextShown(enough int64) (best *link) {
 		c.super.shows++
 	}
 	return best
+}
+
+// mostOpen is how many pieces a peer is shown ahead: what it took in the last second, within bounds.
+func (c *Core) mostOpen(l *link) int {
+	ahead := min(l.upload.speed*backlogTime.Seconds(), mostShownBytes)
+	return max(mostShown, int(ahead/float64(c.cfg.Layout.PieceLength())))
 }
 
 // manyLate reports whether many peers keep to themselves what they are shown.
@@ -268,7 +279,7 @@ func (w *showing) before(o *showing, careful bool) bool {
 // showPiece shows a piece to a peer.
 func (c *Core) showPiece(l *link, i int) {
 	w := l.showing
-	p := shownPiece{piece: i, left: c.cfg.Layout.PieceSize(i), since: c.now, doubt: w.deaf}
+	p := shownPiece{piece: i, left: c.cfg.Layout.PieceSize(i), shown: c.now, since: c.now, doubt: w.deaf}
 	c.super.backlog += p.waits()
 	w.all[i] = struct{}{}
 	c.super.ours.Set(i)
@@ -374,7 +385,8 @@ func (c *Core) shownServed(l *link, b piece.Block) {
 	p := &l.showing.open[k]
 	c.super.backlog -= p.waits()
 	p.left -= min(int64(b.Length), p.left)
-	p.since, p.doubt = c.now, false
+	p.since = c.now
+	p.doubt = p.doubt && c.now.Sub(p.shown) >= slowAfter
 	c.super.backlog += p.waits()
 	if p.left == 0 {
 		c.shownSent(l, k)
@@ -461,11 +473,17 @@ func (c *Core) expireShown() {
 	if !slices.ContainsFunc(c.links, func(l *link) bool { return l.interested }) {
 		c.super.servedAt = c.now
 	}
-	long := c.keptTime()
+	long, idle := c.keptTime(), !slices.ContainsFunc(c.links, c.canServe)
 	for _, l := range c.links {
 		w := l.showing
 		if w == nil {
 			continue
+		}
+		for k := range w.open {
+			if p := &w.open[k]; idle && !p.doubt && c.now.Sub(p.shown) >= slowAfter {
+				c.super.backlog -= p.waits()
+				p.doubt = true
+			}
 		}
 		w.open = slices.DeleteFunc(w.open, func(p shownPiece) bool {
 			grace := long

@@ -18,7 +18,11 @@ type superRig struct {
 
 func newSuperRig(t *testing.T, when SuperSeeding, pieces int) *superRig {
 	t.Helper()
-	l := layoutOf(t, int64(pieces)*256*kib, 256*kib)
+	return newSuperRigOf(t, when, layoutOf(t, int64(pieces)*256*kib, 256*kib))
+}
+
+func newSuperRigOf(t *testing.T, when SuperSeeding, l piece.Layout) *superRig {
+	t.Helper()
 	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}})
 	r.c.cfg.SuperSeed = when // newRig takes auto for never
 	s := &superRig{rig: r, shown: map[LinkID][]uint32{}, reads: map[LinkID]int{}}
@@ -44,14 +48,14 @@ func (s *superRig) comes(id LinkID) {
 	s.say(id, wire.Interested)
 }
 
-// takes has a peer ask for all of a piece and get it, in a second. It does not say so.
+// takes has a peer ask for all of a piece and get it, in less than half a second. It does not say so.
 func (s *superRig) takes(id LinkID, i uint32) {
 	s.t.Helper()
 	before := s.reads[id]
 	for _, b := range s.all(int(i)) {
 		s.msg(id, wire.Message{ID: wire.Request, Index: b.Piece, Begin: b.Begin, Length: b.Length})
 		s.handle(Event{Op: Sent, Link: id, N: int(b.Length)})
-		s.tick(time.Second / 16)
+		s.tick(time.Second / 40)
 	}
 	if n := s.reads[id] - before; n != len(s.all(int(i))) {
 		s.t.Fatalf("%d blocks of piece %d were read for %d", n, i, id)
@@ -473,5 +477,29 @@ func TestWhoSeesEverythingIsServedIfFewOthersAre(t *testing.T) {
 	s.say(3, wire.NotInterested)
 	if s.c.byID[1].amChoking {
 		t.Error("one of them wants nothing any more")
+	}
+}
+
+// Who is slow to take what it was shown does not keep it from others, though nobody passes anything on.
+func TestASlowPeerHoldsNoSuperSeedUp(t *testing.T) {
+	s := newSuperRigOf(t, SuperAlways, layoutOf(t, 64*mib, 16*kib)) // of which many are shown at once
+	s.comes(1)
+	s.comes(2)
+	for _, i := range s.shown[1] { // all of it waits for the slow one to take the first blocks
+		for _, b := range s.all(int(i)) {
+			s.msg(1, wire.Message{ID: wire.Request, Index: b.Piece, Begin: b.Begin, Length: b.Length})
+		}
+	}
+	taken := 0
+	for range 64 * 30 {
+		if taken < len(s.shown[2]) {
+			s.takes(2, s.shown[2][taken])
+			taken++
+		} else {
+			s.tick(time.Second / 64)
+		}
+	}
+	if taken < 64*20 {
+		t.Errorf("in half a minute the fast one was shown %d pieces, and could have taken %d", taken, 64*30)
 	}
 }
