@@ -11,5 +11,7 @@ var shortfalls = map[shortfall]float64{
 	{"free-riders-20", "with to without"}:  1.13,
 	{"free-riders-100", "with to without"}: 1.12,
 
+	{"liars-100", "second pieces that failed by one liar at one peer"}: 4,
+
 	{"churn-10", "useful bytes to what uplinks could carry, after 60 s"}: 0.7,
 }
