@@ -87,14 +87,12 @@ func TestMeasures(t *testing.T) {
 // Use is measured between 5 and 95 % of the bytes, wherever between two samples that is.
 func TestMeasuresOverTime(t *testing.T) {
 	var r Result
-	for _, s := range []Sample{
+	r.Samples = []Sample{
 		{},
 		{At: time.Second, Kept: 0, Used: 100, Could: 1000, CouldAll: 2000}, // nothing has come yet
 		{At: 2 * time.Second, Kept: 100, Used: 600, Could: 2000, CouldAll: 4000},
 		{At: 3 * time.Second, Kept: 900, Used: 1400, Could: 3000, CouldAll: 6000},
 		{At: 4 * time.Second, Kept: 1000, Used: 1500, Could: 5000, CouldAll: 9000},
-	} {
-		r.Samples = append(r.Samples, s)
 	}
 	// At 50 bytes it is 1.5 s, at 950 3.5 s.
 	if got, want := r.LeecherUse(), (1450.-350)/(4000-1500); !near(got, want) {
