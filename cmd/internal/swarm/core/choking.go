@@ -54,7 +54,7 @@ func (c *Core) interested(l *link, is bool) {
 	l.interested = is
 	s := &c.choking
 	switch {
-	case c.super.on:
+	case c.super.on: // each piece that is shown brings somebody in, and whoever sees everything may have to wait for it
 		s.next = c.now
 	case is == l.amChoking:
 		s.fill = true // it wants a place, or has just given one up
@@ -85,7 +85,7 @@ func (c *Core) takers() (n int) {
 
 // takes reports whether an unchoked peer makes use of its place.
 func (c *Core) takes(l *link) bool {
-	return len(l.queue) > 0 || l.upload.inFlight > 0 || c.now.Sub(l.asksAt) < takesFor || c.now.Sub(l.chokedSince) < takesFor
+	return asks(l) || l.upload.inFlight > 0 || c.now.Sub(l.asksAt) < takesFor || c.now.Sub(l.chokedSince) < takesFor
 }
 
 // unchokedCount returns how many peers may ask for what they want.
@@ -100,14 +100,12 @@ func (c *Core) unchokedCount() (n int) {
 
 // lineIdle reports whether those who are unchoked ask for nothing, or for what they owe us.
 func (c *Core) lineIdle() bool {
-	return c.serving.reading == 0 && !c.super.on &&
-		!slices.ContainsFunc(c.links, func(l *link) bool { return asks(l) && !c.owes(l) })
+	return c.serving.reading == 0 && !c.super.on && (c.serving.asking == 0 ||
+		!slices.ContainsFunc(c.links, func(l *link) bool { return asks(l) && !c.owes(l) }))
 }
 
 // idlesLong reports whether the line is idle and it is time to unchoke somebody else.
 func (c *Core) idlesLong() bool { return !c.now.Before(c.choking.idleAt) && c.lineIdle() }
-
-func asks(l *link) bool { return len(l.queue) > 0 }
 
 // overdraws lets the optimistic unchoke move on if it is l's and l has had its advance.
 func (c *Core) overdraws(l *link) {
@@ -177,7 +175,8 @@ func (c *Core) rechoke() {
 }
 
 // fillPlaces unchokes those whom a round would choose, as far as places are free. It chokes nobody:
-// who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3).
+// who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3), but by a super-seed, where a choke
+// takes nothing from anybody.
 func (c *Core) fillPlaces() {
 	if !slices.ContainsFunc(c.links, waits) {
 		c.choking.idleAt = c.now.Add(idleEvery) // an idle line is not to be looked at with every block that comes in

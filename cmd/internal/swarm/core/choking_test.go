@@ -130,7 +130,7 @@ func TestWhoOwesDoesNotKeepTheLineBusy(t *testing.T) {
 		}
 		l.balance = -2 * advance
 		r.msg(id, request(1, 0))
-		l.queue = append(l.queue[:0], piece.Block{Piece: 1, Length: piece.BlockSize})
+		r.c.serving.queue(l, append(l.queue[:0], piece.Block{Piece: 1, Length: piece.BlockSize}))
 		l.upload.inFlight = 0
 	}
 	r.c.serving.reading, r.c.turns.of, r.c.turns.gifts = 0, nil, -mib

@@ -120,7 +120,7 @@ func (l *limits) next(c *Core) (next time.Time) {
 	if at := l.down.Ready(c.now); at.After(c.now) && slices.ContainsFunc(c.links, func(l *link) bool { return l.wants }) {
 		next = at.Add(limitSlack)
 	}
-	if at := l.up.Ready(c.now); at.After(c.now) && slices.ContainsFunc(c.links, func(l *link) bool { return len(l.queue) > 0 }) {
+	if at := l.up.Ready(c.now); at.After(c.now) && c.serving.asking > 0 {
 		next = earlier(next, at.Add(limitSlack))
 	}
 	return next

@@ -12,6 +12,7 @@ import (
 // nothing is read from the disk before the socket can take it.
 type serveState struct {
 	reading int // bytes of all links being read or in writers' hands
+	asking  int // links with requests that wait, so that nobody need be looked at while there are none
 }
 
 const (
@@ -34,8 +35,22 @@ const ReadCredit = readCredit
 // leave gives up what a link's writer held; its buffers are released by the shell.
 func (s *serveState) leave(l *link) {
 	s.reading -= l.upload.inFlight
-	l.upload.inFlight, l.queue = 0, nil
+	l.upload.inFlight = 0
+	s.queue(l, nil)
 }
+
+// queue sets what waits of a link's requests.
+func (s *serveState) queue(l *link, blocks []piece.Block) {
+	if asks(l) {
+		s.asking--
+	}
+	if l.queue = blocks; asks(l) {
+		s.asking++
+	}
+}
+
+// asks reports whether a link has requests that wait.
+func asks(l *link) bool { return len(l.queue) > 0 }
 
 // request takes a request for a block of ours.
 func (c *Core) request(l *link, m wire.Message) {
@@ -55,10 +70,10 @@ func (c *Core) request(l *link, m wire.Message) {
 	case b.Begin == 0:
 		c.suggest(l, 1) // for when it has asked for all of this one
 	}
-	if len(l.queue) == 0 {
+	if !asks(l) {
 		c.turns.begins(l)
 	}
-	l.queue = append(l.queue, b)
+	c.serving.queue(l, append(l.queue, b))
 	l.asksAt = c.now
 }
 
@@ -82,7 +97,7 @@ func (c *Core) refuseRequest(l *link, b piece.Block) {
 func (c *Core) cancel(l *link, m wire.Message) {
 	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
 	if i := slices.Index(l.queue, b); i >= 0 {
-		l.queue = slices.Delete(l.queue, i, i+1)
+		c.serving.queue(l, slices.Delete(l.queue, i, i+1))
 		c.refuseRequest(l, b) // BEP 6: every request is answered, a cancelled one too
 		return
 	}
@@ -112,12 +127,12 @@ func (c *Core) sent(l *link, n int) {
 // dismiss empties the queue of a peer we have just choked (BEP 3; BEP 6 wants each one rejected but those that it is
 // allowed).
 func (c *Core) dismiss(l *link) {
-	l.queue = slices.DeleteFunc(l.queue, func(b piece.Block) bool {
+	c.serving.queue(l, slices.DeleteFunc(l.queue, func(b piece.Block) bool {
 		if c.servesChoked(l, b) {
 			l.fast.left -= int64(b.Length)
 			return false
 		}
 		c.reject(l, b)
 		return true
-	})
+	}))
 }

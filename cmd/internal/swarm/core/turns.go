@@ -74,7 +74,7 @@ func (u *upload) room(size int) bool { return u.inFlight == 0 || u.inFlight+size
 // serveInTurn hands requests to the disk, and so to the writers, as long as the line and the limit take more.
 func (c *Core) serveInTurn() {
 	t := &c.turns
-	for c.limits.up.Open(c.now) && c.lineHasRoom() {
+	for c.serving.asking > 0 && c.limits.up.Open(c.now) && c.lineHasRoom() {
 		if l := t.of; l == nil || t.left <= 0 || !c.canServe(l) {
 			if t.of = c.nextTurn(); t.of == nil {
 				return
@@ -111,14 +111,14 @@ func (c *Core) canServe(l *link) bool {
 	if c.serving.reading >= readCredit/2 && l.upload.stuck(c.now) {
 		return false
 	}
-	return len(l.queue) > 0 && l.upload.room(int(l.queue[0].Length))
+	return asks(l) && l.upload.room(int(l.queue[0].Length))
 }
 
-// turnLength is how many bytes each of so many waiting peers has in its turn.
-func (c *Core) turnLength(waiting int) int {
+// turnLength is how many bytes each of those who wait has in its turn.
+func (c *Core) turnLength() int {
 	n := c.cfg.Layout.PieceLength()
 	if capacity := c.uploadCapacity(); capacity > 0 {
-		n = min(n, int64(capacity*allTurns.Seconds())/int64(waiting))
+		n = min(n, int64(capacity*allTurns.Seconds())/int64(max(1, c.serving.asking)))
 	}
 	return int(max(n, piece.BlockSize))
 }
@@ -136,11 +136,7 @@ func (t *turnState) begins(l *link) {
 func (c *Core) nextTurn() *link {
 	t := &c.turns
 	var trader, other *link
-	waiting := 0
 	for _, l := range c.links {
-		if len(l.queue) > 0 {
-			waiting++
-		}
 		switch {
 		case !c.canServe(l):
 		case c.trades(l):
@@ -153,7 +149,7 @@ func (c *Core) nextTurn() *link {
 		}
 	}
 	t.gift = other != nil && (trader == nil || t.gifts >= t.length)
-	t.length = c.turnLength(max(1, waiting))
+	t.length = c.turnLength()
 	if !t.gift {
 		return trader
 	}
@@ -176,7 +172,7 @@ func (c *Core) owes(l *link) bool {
 // serve has the next block read that a link asks for.
 func (c *Core) serve(l *link) {
 	t, b := &c.turns, l.queue[0]
-	l.queue = l.queue[:copy(l.queue, l.queue[1:])]
+	c.serving.queue(l, l.queue[:copy(l.queue, l.queue[1:])])
 	size := int(b.Length)
 	t.left -= size
 	l.upload.share += int64(size)
@@ -200,17 +196,15 @@ func (c *Core) serve(l *link) {
 
 // nextServe returns when to look again whether the line has room: when somebody who holds it is stuck.
 func (c *Core) nextServe() (next time.Time) {
-	waiting := false
+	if c.serving.asking == 0 {
+		return next
+	}
 	for _, l := range c.links {
-		waiting = waiting || len(l.queue) > 0
 		if l.upload.inFlight > 0 {
 			if at := l.upload.moved.Add(stuckAfter); at.After(c.now) {
 				next = earlier(next, at)
 			}
 		}
-	}
-	if !waiting {
-		return time.Time{}
 	}
 	return next
 }

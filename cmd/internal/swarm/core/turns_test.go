@@ -161,7 +161,7 @@ func TestTheAdvance(t *testing.T) {
 	r.order, r.unsent = nil, nil
 	r.say(1, wire.Unchoke)
 	r.c.byID[1].gave.Add(r.now, 1)
-	r.c.byID[2].queue = nil
+	r.c.serving.queue(r.c.byID[2], nil)
 	r.goes(1, 1)
 	if r.c.owes(r.c.byID[1]) {
 		t.Error("who serves us owes us nothing")
@@ -215,7 +215,8 @@ func TestTurnLength(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, Config{Layout: layoutOf(t, 64*mib, tt.length), Peering: Peering{MaxUpload: tt.capacity}})
-			if got := r.c.turnLength(tt.waiting); got != tt.want {
+			r.c.serving.asking = tt.waiting
+			if got := r.c.turnLength(); got != tt.want {
 				t.Errorf("%d bytes, want %d", got, tt.want)
 			}
 		})
