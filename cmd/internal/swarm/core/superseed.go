@@ -24,9 +24,10 @@ const (
 //
 // It begins by itself where no other copy is known and a second leecher joins. The first keeps the sight of an
 // ordinary seed, which cannot be taken back, but is served only while fewer than two others want something; so it does not
-// begin where there are more who see everything. It ends when all pieces are out, another copy is met, pieces turn up that we
-// have shown to nobody, as those of a second super-seed do, or nobody takes what is shown; then everybody is told of the rest. When all have left, it begins anew. Where the user asked for it, it begins
-// with the first peer and does not end.
+// begin where there are more who see everything. It ends when all pieces are out, another copy is met, pieces turn up
+// that we have shown to nobody, as those of a second super-seed do, or nobody takes what is shown; then everybody is told
+// of the rest. When all leave meanwhile, it begins anew with the next. Where the user asked for it,
+// it begins with the first peer and does not end.
 //
 // Everybody who is shown something is unchoked: what is shown, and not the choke, decides what we send. So much is shown as
 // keeps the line busy.
@@ -47,14 +48,14 @@ type superState struct {
 
 // A showing is what one peer sees of a super-seed.
 type showing struct {
-	all    map[int]struct{} // every piece ever shown to it; look-up only
-	open   []shownPiece     // of them, those that it was not sent yet
-	kept   []shownPiece     // those that it was sent and that nobody else has: it is to pass them on
-	latest time.Time        // when it was last shown one
-	passed bool             // it has passed on one, at least
-	pause  time.Time        // it is shown nothing before: there was nothing for it
-	deaf   bool             // it did not ask for what it was shown last
-	told   int              // after the end: it has been told of all pieces before this one
+	all    piece.Bitfield // every piece ever shown to it
+	open   []shownPiece   // of them, those that it was not sent yet
+	kept   []shownPiece   // those that it was sent and that nobody else has: it is to pass them on
+	latest time.Time      // when it was last shown one
+	passed bool           // it has passed on one, at least
+	pause  time.Time      // it is shown nothing before: there was nothing for it
+	deaf   bool           // it did not ask for what it was shown last
+	told   int            // after the end: it has been told of all pieces before this one
 }
 
 // A shownPiece is a piece that one peer was shown.
@@ -78,9 +79,10 @@ const (
 	backlogTime  = time.Second
 
 	// A piece that is kept to oneself for keptFor, or for keptTurns times as long as we take to send one, but no longer
-	// than mostKeptFor, is shown to somebody else. (What we can send is not known well after a long silence.) One that is shown and not asked for makes way after as long, or begunTurns times as long if some of it was
-	// asked for. forgivenAfter times as long, and having kept
-	// one does not count any more: perhaps it was passed on to somebody we do not know.
+	// than mostKeptFor, is shown to somebody else. (What we can send is not known well after a long silence.) One that is
+	// shown and not asked for makes way after as long, or begunTurns times as long if some of it was asked for.
+	// forgivenAfter times as long, and having kept one does not count any more: perhaps it was passed on to somebody
+	// we do not know.
 	keptFor       = 10 * time.Second
 	mostKeptFor   = 5 * time.Minute
 	keptTurns     = 4
@@ -94,8 +96,8 @@ const (
 	// (BEP 3: "Downloaders which don't have anything yet may skip the 'bitfield' message").
 	untoldAfter = 2 * time.Second
 
-	// A piece that a peer has been shown for slowAfter, and does not have, while nobody asks for more than he takes, is held up by the peer: it
-	// does not ask, or is slow. Others are shown something as if it were not there.
+	// A piece that a peer has been shown for slowAfter, and does not have, while nobody asks for more than he takes, is
+	// held up by the peer: it does not ask, or is slow. Others are shown something as if it were not there.
 	slowAfter = 2 * time.Second
 
 	// A peer that has passed nothing on, and keeps a piece for lateAfter, is likely to be one that uploads nothing.
@@ -137,7 +139,7 @@ func (c *Core) mask(l *link) {
 		c.super.begin(c)
 		c.explain(Note{What: "super-seeding begins", Why: c.superReason(), Peers: len(c.links)})
 	}
-	l.showing = &showing{all: make(map[int]struct{})}
+	l.showing = &showing{all: piece.NewBitfield(c.cfg.Layout.Pieces())}
 	if l.remote.Fast {
 		c.send(&l.contact, wire.Message{ID: wire.HaveNone})
 	}
@@ -168,11 +170,7 @@ func (c *Core) superReason() string {
 
 // sees reports whether a peer has been told that we have a piece.
 func (l *link) sees(i int) bool {
-	if l.showing == nil || i < l.showing.told {
-		return true
-	}
-	_, ok := l.showing.all[i]
-	return ok
+	return l.showing == nil || i < l.showing.told || l.showing.all.Has(i)
 }
 
 // show shows pieces while too little is shown.
@@ -281,7 +279,7 @@ func (c *Core) showPiece(l *link, i int) {
 	w := l.showing
 	p := shownPiece{piece: i, left: c.cfg.Layout.PieceSize(i), shown: c.now, since: c.now, doubt: w.deaf}
 	c.super.backlog += p.waits()
-	w.all[i] = struct{}{}
+	w.all.Set(i)
 	c.super.ours.Set(i)
 	w.open = append(w.open, p)
 	c.explain(Note{What: "show a piece", Link: l.id, Piece: i + 1, Peers: c.pick.sched.Availability(i), Rate: c.up.Rate(c.now)})
@@ -464,8 +462,8 @@ func indexOf(pieces []shownPiece, i int) int {
 	return slices.IndexFunc(pieces, func(p shownPiece) bool { return p.piece == i })
 }
 
-// expireShown, once a tick, gives up on peers that do not ask for what they are shown, or stop in the middle of it, and forgives those that
-// passed nothing on: they have waited long enough.
+// expireShown, once a tick, gives up on peers that do not ask for what they are shown, or stop in the middle of it, and
+// forgives those that passed nothing on: they have waited long enough.
 func (c *Core) expireShown() {
 	if !c.super.on {
 		return
