@@ -163,7 +163,7 @@ func (c *Core) rechoke() {
 		slots = max(slots, c.unchokedCount())
 	}
 	d := c.decide(slots, rotate)
-	c.explain(Note{What: "choking round", Peers: slots, Rate: c.uploadCapacity()})
+	c.explain(Note{What: "choking round", Places: slots, Rate: c.uploadCapacity()})
 	for _, l := range c.links {
 		_, unchoke := slices.BinarySearch(d.Unchoke, uint64(l.id))
 		why := "the round's choice"

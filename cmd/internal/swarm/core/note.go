@@ -19,7 +19,8 @@ type Note struct {
 	// Piece is the number of the piece it is about, counted from one; 0 means none.
 	Piece  int
 	Blocks int     // how many it is about; 0 means that the number does not matter
-	Peers  int     // how many have the piece, or had a part in it, or are there, or have a place
+	Peers  int     // how many have the piece, or had a part in it, or are there
+	Places int     // how many there are for peers to be served
 	Times  int     // how often it has happened before
 	Rate   float64 // bytes/s that the decision rests on
 }
