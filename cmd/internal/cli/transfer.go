@@ -44,6 +44,9 @@ func newGet(e env, get func(context.Context, app.Streams, app.GetOptions) error)
 			if o.MaxUpload == app.NoUpload && (o.SeedUntil != (app.SeedUntil{}) || o.SuperSeed == app.SuperAlways) {
 				return usage(cmd.CommandPath(), errNoSeeding)
 			}
+			if o.SuperSeed == app.SuperAlways && o.SeedUntil == (app.SeedUntil{}) {
+				return usage(cmd.CommandPath(), errors.New("--super-seed: it begins when all is there: say with --seed, --seed-ratio, --seed-time or --until-copies to go on then"))
+			}
 			return get(cmd.Context(), e.Streams, o)
 		},
 	}
