@@ -191,7 +191,7 @@ network is like. These tables are of commit %s, by
 
     %s
 
-One row alone with a few seeds, and every decision of one play:
+One row alone with a few seeds, and all that happens in one play, of which there is much:
 
     go run ./cmd/internal/sim/tables -run crowd-100 -seeds 3
     go run ./cmd/internal/sim/tables -run crowd-100 -replay 7
