@@ -117,6 +117,11 @@ func (g *getting) shown(ctx context.Context, wanted []bool) error {
 	if err == nil {
 		err = g.tell()
 	}
+	if reason := stopReason(g.outcome); reason != "" && err == nil {
+		s := g.inbox.Snapshot()
+		g.sayWhyEnded(g.d)
+		err = resultError(g.d.Emit(ui.Seeded{Reason: reason, Seconds: time.Since(g.started).Seconds(), Uploaded: s.Uploaded, Copies: s.Copies}))
+	}
 	return err
 }
 

@@ -40,6 +40,28 @@ func (x *transfer) snapshot() ui.Snapshot {
 	return out
 }
 
+// stopReason names for scripts the condition that ended seeding; "" if none did.
+func stopReason(o core.Outcome) string {
+	switch o {
+	case core.RatioReached:
+		return "ratio"
+	case core.SeedTimeOver:
+		return "time"
+	case core.CopiesReached:
+		return "copies"
+	case core.SeedOutOfTime:
+		return "max-time"
+	}
+	return ""
+}
+
+// sayWhyEnded tells people, and the log, which condition has ended seeding.
+func (x *transfer) sayWhyEnded(d *display) {
+	s := x.inbox.Snapshot()
+	x.log.Info("seeding ended", "why", x.outcome, "uploaded", s.Uploaded, "copies", s.Copies)
+	d.Say(fmt.Sprintf("seeding ended: %v, %s uploaded, other copies: %d", x.outcome, ui.Size(s.Uploaded), s.Copies))
+}
+
 // failures returns how many trackers have failed, and what the last of them has to say.
 func failures(status []tracker.Status) (failed int, last string) {
 	for _, s := range status {
@@ -127,10 +149,11 @@ func (x *session) whyTrackers() string {
 
 // outcomeError turns the swarm's decision to end into the error of the command.
 func (x *transfer) outcomeError(o core.Outcome, p plan) error {
+	if o.Succeeded() {
+		return nil
+	}
 	s := x.inbox.Snapshot()
 	switch o {
-	case core.Complete:
-		return nil
 	case core.NoPeers, core.NoneUsable:
 		return nobody(s, x.whyNoPeers())
 	case core.Stalled:

@@ -29,6 +29,7 @@ type transfer struct {
 	checking atomic.Int64 // bytes that open has checked; what is shown before the swarm runs
 	toCheck  atomic.Int64 // bytes that it has to look at
 	running  atomic.Bool  // the swarm has the content
+	outcome  core.Outcome // of the swarm, once it is over
 }
 
 // newTransfer sets up what does not touch the disk or the network yet.
@@ -140,7 +141,7 @@ func (x *transfer) run(ctx context.Context, p plan) error {
 	x.running.Store(true)
 	<-x.live.ended
 	outcome, err := x.live.outcome, x.live.err
-	if outcome == core.Complete {
+	if x.outcome = outcome; outcome.Succeeded() {
 		x.completed()
 	}
 	said := x.live.goodbye()

@@ -175,7 +175,7 @@ func (s *Swarm) Run(ctx context.Context) (core.Outcome, error) {
 	}
 	cancel()
 	for _, l := range s.links {
-		if s.outcome == core.Complete && s.err == nil {
+		if s.outcome.Succeeded() && s.err == nil {
 			l.conn.Finish(farewell) // who serves us may wait to hear that we have everything
 		} else {
 			l.conn.Close(errStopped)

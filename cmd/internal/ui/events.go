@@ -57,6 +57,15 @@ type Complete struct {
 	Uploaded   int64   `json:"uploaded"`         // bytes
 	Wasted     int64   `json:"wasted"`           // bytes received for nothing
 	Copies     int     `json:"copies,omitempty"` // of `seed`: other complete copies known
+	Reason     string  `json:"reason,omitempty"` // of `seed`: the stop condition, as in Seeded
+}
+
+// Seeded says that `get`, which was complete before, has met a stop condition of seeding.
+type Seeded struct {
+	Reason   string  `json:"reason"` // ratio, time, copies or max-time
+	Seconds  float64 `json:"seconds"`
+	Uploaded int64   `json:"uploaded"` // bytes
+	Copies   int     `json:"copies"`   // other complete copies known
 }
 
 // Seeding says that content is being served.
@@ -79,6 +88,7 @@ func (Metadata) event() string     { return "metadata" }
 func (Progress) event() string     { return "progress" }
 func (SeedProgress) event() string { return "progress" }
 func (Complete) event() string     { return "complete" }
+func (Seeded) event() string       { return "seeded" }
 func (Seeding) event() string      { return "seeding" }
 func (Failure) event() string      { return "error" }
 

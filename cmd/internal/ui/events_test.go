@@ -20,8 +20,9 @@ func TestEventLine(t *testing.T) {
 		{Progress{"s", 1, 2, 3, 4, 5, 6, 7, "n"}, `{"event":"progress","time":"2026-01-02T03:04:05Z","state":"s","done":1,"total":2,"down_rate":3,"up_rate":4,"peers":5,"seeds":6,"eta_seconds":7,"note":"n"}`},
 		{Progress{}, `{"event":"progress","time":"2026-01-02T03:04:05Z","state":"","done":0,"total":0,"down_rate":0,"up_rate":0,"peers":0,"seeds":0}`},
 		{SeedProgress{1, 2, 3, 4}, `{"event":"progress","time":"2026-01-02T03:04:05Z","up_rate":1,"uploaded":2,"peers":3,"copies":4}`},
-		{Complete{"p", 1.5, 2, 3, 4, 0}, `{"event":"complete","time":"2026-01-02T03:04:05Z","path":"p","seconds":1.5,"downloaded":2,"uploaded":3,"wasted":4}`},
-		{Complete{"p", 1.5, 2, 3, 4, 5}, `{"event":"complete","time":"2026-01-02T03:04:05Z","path":"p","seconds":1.5,"downloaded":2,"uploaded":3,"wasted":4,"copies":5}`},
+		{Complete{"p", 1.5, 2, 3, 4, 0, ""}, `{"event":"complete","time":"2026-01-02T03:04:05Z","path":"p","seconds":1.5,"downloaded":2,"uploaded":3,"wasted":4}`},
+		{Complete{"p", 1.5, 2, 3, 4, 5, "time"}, `{"event":"complete","time":"2026-01-02T03:04:05Z","path":"p","seconds":1.5,"downloaded":2,"uploaded":3,"wasted":4,"copies":5,"reason":"time"}`},
+		{Seeded{"ratio", 1.5, 2, 0}, `{"event":"seeded","time":"2026-01-02T03:04:05Z","reason":"ratio","seconds":1.5,"uploaded":2,"copies":0}`},
 		{Seeding{"00", "magnet:?a&b", "http://x/announce", 9}, `{"event":"seeding","time":"2026-01-02T03:04:05Z","infohash":"00","magnet":"magnet:?a&b","tracker_url":"http://x/announce","port":9}`},
 		{Failure{3, "bad-input", "no\nway"}, `{"event":"error","time":"2026-01-02T03:04:05Z","code":3,"reason":"bad-input","message":"no\nway"}`},
 	} {

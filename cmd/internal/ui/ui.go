@@ -185,6 +185,13 @@ func (d *Display) runJSON(ctx context.Context, snap func() Snapshot) {
 	}
 }
 
+// Say writes a line for people where progress is shown, once Run has returned.
+func (d *Display) Say(line string) {
+	if d.mode != None {
+		d.writeLine(line)
+	}
+}
+
 // writeLine writes one line of our own to Err.
 func (d *Display) writeLine(line string) {
 	// Progress is a courtesy: a closed or full stderr must not end a download.

@@ -57,7 +57,7 @@ func TestCopiesArePeersThatHaveEverything(t *testing.T) {
 	r.wantCopies("the other half", 2)
 	r.forget()
 	r.comes(4, nth(4, ""))
-	r.want("the third", "4:have all, 4:drop both ends are seeds, done complete")
+	r.want("the third", "4:have all, 4:drop both ends are seeds, done copies reached")
 }
 
 // A partial seed wants nothing, but is no copy.
@@ -127,7 +127,7 @@ func TestCopiesKnownAtCompletionAreEnough(t *testing.T) {
 	r.handle(Event{Op: Verified, Piece: 0, OK: true})
 	r.forget()
 	r.handle(Event{Op: Stored})
-	r.want("no more is waited for", "completed, 1:drop both ends are seeds, done complete")
+	r.want("no more is waited for", "completed, 1:drop both ends are seeds, done copies reached")
 }
 
 // A peer that hung up with some pieces to go is asked again what it has, for it may have hung up because it is complete.
@@ -161,6 +161,6 @@ func TestWhoHangsUpIsLookedAtAgain(t *testing.T) {
 		again := who
 		again.Addr, again.Outgoing = netip.MustParseAddrPort("127.0.0.5:7777"), true
 		r.comes(2, &again)
-		r.want("it is complete", "2:have all, 2:extended, 2:drop both ends are seeds, done complete")
+		r.want("it is complete", "2:have all, 2:extended, 2:drop both ends are seeds, done copies reached")
 	}
 }

@@ -127,17 +127,31 @@ type Outcome uint8
 
 // The ways a swarm ends by its own decision.
 const (
-	Running    Outcome = iota // it has not
-	Complete                  // every wanted piece is verified, and seeding was not asked for or is over
-	NoPeers                   // a time limit passed, or all sources failed, and nobody ever shook hands
-	Stalled                   // no content byte came for the stall time-out
-	OutOfTime                 // not complete within the time limit
-	NoneUsable                // every source has failed three times and no peer is left
-	NoMetadata                // there were peers, but none gave the metadata in time
+	Running       Outcome = iota // it has not
+	Complete                     // every wanted piece is verified, and seeding was not asked for
+	NoPeers                      // a time limit passed, or all sources failed, and nobody ever shook hands
+	Stalled                      // no content byte came for the stall time-out
+	OutOfTime                    // not complete within the time limit
+	NoneUsable                   // every source has failed three times and no peer is left
+	NoMetadata                   // there were peers, but none gave the metadata in time
+	RatioReached                 // it was complete, and seeded as much as [Seeding] says,
+	SeedTimeOver                 // as long,
+	CopiesReached                // or until there were as many copies;
+	SeedOutOfTime                // or until the time limit of everything
 )
 
+// Succeeded reports whether every wanted piece was verified when it ended.
+func (o Outcome) Succeeded() bool {
+	switch o {
+	case Complete, RatioReached, SeedTimeOver, CopiesReached, SeedOutOfTime:
+		return true
+	}
+	return false
+}
+
 func (o Outcome) String() string {
-	return [...]string{"running", "complete", "no peers", "stalled", "out of time", "no source left", "no metadata"}[o]
+	return [...]string{"running", "complete", "no peers", "stalled", "out of time", "no source left", "no metadata",
+		"ratio reached", "seed time over", "copies reached", "time limit reached"}[o]
 }
 
 // A Snapshot is the state of a swarm for people and scripts to look at.

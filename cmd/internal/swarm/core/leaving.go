@@ -52,8 +52,8 @@ func (c *Core) leaveIfDue() {
 	case s.complete && s.completeAt.IsZero(): // it was complete before it began
 		c.completed()
 	case s.complete:
-		if c.seededEnough() {
-			c.end(Complete)
+		if o := c.seededEnough(); o != Running {
+			c.end(o)
 		}
 	case c.pick.sched.Complete(): // the storage has the last word: Stored, or a fault
 	case due(c.now, c.maxTimeAt()):
@@ -73,15 +73,20 @@ func (c *Core) outOf(o Outcome) Outcome {
 	return o
 }
 
-func (c *Core) seededEnough() bool {
+// seededEnough returns which condition of seeding is met, or Running if none is.
+func (c *Core) seededEnough() Outcome {
 	seed := c.cfg.Seed
-	if seed.Ratio > 0 && float64(c.uploaded) >= seed.Ratio*float64(c.pick.total) {
-		return true
+	switch {
+	case seed.Ratio > 0 && float64(c.uploaded) >= seed.Ratio*float64(c.pick.total):
+		return RatioReached
+	case seed.Copies > 0 && c.copies.count() >= seed.Copies:
+		return CopiesReached
+	case due(c.now, c.seedTimeAt()):
+		return SeedTimeOver
+	case due(c.now, c.maxTimeAt()):
+		return SeedOutOfTime
 	}
-	if seed.Copies > 0 && c.copies.count() >= seed.Copies {
-		return true
-	}
-	return due(c.now, c.seedTimeAt()) || due(c.now, c.maxTimeAt())
+	return Running
 }
 
 // next returns the earliest time limit ahead.

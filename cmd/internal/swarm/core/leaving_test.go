@@ -52,11 +52,11 @@ func TestSeedingEndsWhicheverComesFirst(t *testing.T) {
 	r.join(1)
 	r.handle(Event{Op: Sent, Link: 1, N: mib})
 	r.tick(time.Hour - time.Second)
-	if r.has("done complete") {
+	if r.c.leaving.ended {
 		t.Fatal("ended too early")
 	}
 	r.tick(time.Second)
-	if !r.has("done complete") {
+	if !r.has("done seed time over") {
 		t.Error("did not end")
 	}
 }

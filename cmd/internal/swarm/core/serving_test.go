@@ -138,19 +138,20 @@ func TestSeedingEnds(t *testing.T) {
 		name string
 		seed Seeding
 		do   func(*rig)
+		want Outcome
 	}{
 		{"by ratio", Seeding{Ratio: 1.5}, func(r *rig) {
 			r.join(1)
 			r.handle(Event{Op: Sent, Link: 1, N: mib + mib/2})
-		}},
-		{"by time", Seeding{Time: time.Minute}, func(r *rig) { r.tick(time.Minute) }},
-		{"by time of the command", Seeding{Forever: true}, func(r *rig) { r.tick(time.Hour) }},
-		{"at once", Seeding{}, func(r *rig) { r.tick(0) }},
+		}, RatioReached},
+		{"by time", Seeding{Time: time.Minute}, func(r *rig) { r.tick(time.Minute) }, SeedTimeOver},
+		{"by time of the command", Seeding{Forever: true}, func(r *rig) { r.tick(time.Hour) }, SeedOutOfTime},
+		{"at once", Seeding{}, func(r *rig) { r.tick(0) }, Complete},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, Config{Layout: l, Have: full(l), Seed: tt.seed, MaxTime: time.Hour})
 			tt.do(r)
-			if !r.has("done complete") {
+			if !r.has("done "+tt.want.String()) || !tt.want.Succeeded() {
 				t.Errorf("did not end: %v", r.got)
 			}
 		})
