@@ -83,7 +83,8 @@ func newSeed(e env, seed func(context.Context, app.Streams, app.SeedOptions) err
 		Long: "Serve the content of a torrent, which is verified first and only read. A PATH that is not\n" +
 			"a torrent is turned into one. The magnet link is printed on stdout. It goes on until stopped,\n" +
 			"or until the first of --seed-ratio, --seed-time and --until-copies is reached; the copies of\n" +
-			"peers count that have themselves said, since it began, that they have everything.\n\n" + sourceHelp,
+			"peers count that have themselves said, since it began, that they have everything. A ratio\n" +
+			"counts bytes: 1 may be reached just before every piece is out, --until-copies 1 is not.\n\n" + sourceHelp,
 		Example: "  bittern seed -d ~/Downloads x.torrent\n" +
 			"  bittern seed --serve-tracker 192.0.2.1:6969 holiday.mp4",
 		Args: one("SOURCE or PATH"),

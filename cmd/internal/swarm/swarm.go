@@ -378,6 +378,9 @@ func (s *Swarm) do(e *core.Effect) {
 		s.drop(e.Link, e.Err)
 	case core.Done:
 		s.outcome = e.Outcome
+		if e.Number > 0 {
+			s.log.Warn("seeding ends before every piece is out", "pieces", e.Number)
+		}
 	case core.Node:
 		if s.cfg.Node != nil {
 			s.cfg.Node(e.Addr)

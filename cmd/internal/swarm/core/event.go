@@ -116,7 +116,7 @@ type Effect struct {
 	Msg     wire.Message
 	Block   piece.Block
 	Addr    netip.AddrPort
-	Number  int      // of a copy
+	Number  int      // of a copy; of Done, how many pieces a super-seed has got to nobody
 	Parts   [][]byte // of a copy, in order; they do not change
 	Note    *Note
 	Err     error

@@ -41,7 +41,7 @@ func (c *Core) end(o Outcome) {
 		return
 	}
 	c.leaving.ended = true
-	c.emit(Effect{Op: Done, Outcome: o})
+	c.emit(Effect{Op: Done, Outcome: o, Number: c.keptBack()})
 }
 
 // leaveIfDue ends the swarm when one of its conditions is met.

@@ -451,6 +451,39 @@ func TestWhoDoesNotAskMakesWay(t *testing.T) {
 	}
 }
 
+// A ratio counts bytes, and may end a super-seed too early. It says of how many pieces, unless another has them all.
+func TestASuperSeedThatStopsEarlySaysSo(t *testing.T) {
+	for _, tt := range []struct {
+		when SuperSeeding
+		copy bool // another is known
+		want int
+	}{{SuperAuto, false, 3}, {SuperAlways, false, 3}, {SuperAlways, true, 0}} {
+		s := newSuperRig(t, tt.when, 4)
+		s.c.cfg.Seed.Ratio = 0.75
+		kept := -1
+		see := s.see
+		s.see = func(e Effect) {
+			if see(e); e.Op == Done {
+				kept = e.Number
+			}
+		}
+		for id := LinkID(1); id <= 3; id++ {
+			s.comes(id)
+		}
+		if tt.copy {
+			s.rig.comes(9, nth(9, ""))
+		}
+		sent := s.shown[2][0]
+		for range 2 {
+			s.takes(2, sent) // the second time for nothing
+		}
+		s.handle(Event{Op: Sent, Link: 2, N: 256 * kib})
+		if !s.has("done ratio reached") || kept != tt.want {
+			t.Errorf("%+v: of %d pieces: %v", tt, kept, s.got)
+		}
+	}
+}
+
 // A seed that is left alone is an ordinary one again for the first who comes.
 func TestSuperSeedingBeginsAnew(t *testing.T) {
 	s := joinedBy(t, SuperAuto, 8, 1, 2, 3)
