@@ -497,6 +497,31 @@ func TestSuperSeedingBeginsAnew(t *testing.T) {
 	s.want("with another", "5:have none, 2x 5:have, 5:unchoke")
 }
 
+// What somebody made up ends super-seeding only for those who are there.
+func TestALieDoesNotEndSuperSeedingForGood(t *testing.T) {
+	s := joinedBy(t, SuperAuto, 8, 1, 2, 3)
+	for i := range uint32(8) {
+		if !slices.Contains(s.shown[2], i) && !slices.Contains(s.shown[3], i) {
+			s.gets(2, i)
+		}
+	}
+	if s.c.super.on {
+		t.Fatal("it did not end")
+	}
+	s.handle(Event{Op: Left, Link: 2})
+	s.handle(Event{Op: Left, Link: 3})
+	s.comes(4)
+	if s.c.super.on {
+		t.Error("it began again beside one who saw it end")
+	}
+	s.handle(Event{Op: Left, Link: 1})
+	s.handle(Event{Op: Left, Link: 4})
+	s.comes(5)
+	s.forget()
+	s.comes(6)
+	s.want("in a new swarm", "6:have none, 2x 6:have, 6:unchoke")
+}
+
 // The choke of a super-seed is not what decides: who sees everything is served beside fewer than two others.
 func TestWhoSeesEverythingIsServedIfFewOthersAre(t *testing.T) {
 	s := joinedBy(t, SuperAuto, 16, 1, 2)
