@@ -13,10 +13,19 @@ import (
 // trackers and other peers say of third parties (BEP 3 "complete", BEP 11 flags) does not count. A tracker counts
 // us, each address of one client, and those that vanished half an hour ago; whoever runs it could send all seeds home
 // with a number, while a count that is too low only keeps a seed at work for longer. A peer whose data proved false no longer
-// counts, and of one address no more do than may be connected from it, loopback excepted.
+// counts, and of one place no more do than may be connected from one address, loopback excepted.
 type copyState struct {
-	owners map[[20]byte]netip.Addr // by peer id; look-up only
-	perIP  map[netip.Addr]int      // of owners; look-up only
+	owners   map[[20]byte]netip.Addr // their places by peer id; look-up only
+	perPlace map[netip.Addr]int      // of owners; look-up only
+}
+
+// placeOf is what one subscriber has of addresses: one of IPv4, but of IPv6 at least the 2^64 of a network, each of which its
+// host may take.
+func placeOf(ip netip.Addr) netip.Addr {
+	if ip.Is4() || ip.IsLoopback() {
+		return ip
+	}
+	return netip.PrefixFrom(ip, 64).Masked().Addr()
 }
 
 // MaxCopies is how many other copies are remembered, and so the most that [Seeding] can wait for.
@@ -24,7 +33,7 @@ const MaxCopies = 10_000
 
 func (s *copyState) init() {
 	s.owners = make(map[[20]byte]netip.Addr)
-	s.perIP = make(map[netip.Addr]int)
+	s.perPlace = make(map[netip.Addr]int)
 }
 
 // count returns how many copies are known.
@@ -32,23 +41,23 @@ func (s *copyState) count() int { return len(s.owners) }
 
 // add counts the copy of a peer that has everything.
 func (s *copyState) add(remote *Remote) {
-	ip := remote.Addr.Addr()
-	if _, known := s.owners[remote.ID]; known || len(s.owners) == MaxCopies || s.perIP[ip] == maxPerIP && !ip.IsLoopback() {
+	place := placeOf(remote.Addr.Addr())
+	if _, known := s.owners[remote.ID]; known || len(s.owners) == MaxCopies || s.perPlace[place] == maxPerIP && !place.IsLoopback() {
 		return
 	}
-	s.owners[remote.ID] = ip
-	s.perIP[ip]++
+	s.owners[remote.ID] = place
+	s.perPlace[place]++
 }
 
 // remove takes back the copy of a peer that has lied, or has lost a piece.
 func (s *copyState) remove(remote *Remote) {
-	ip, known := s.owners[remote.ID]
+	place, known := s.owners[remote.ID]
 	if !known {
 		return
 	}
 	delete(s.owners, remote.ID)
-	if s.perIP[ip]--; s.perIP[ip] == 0 {
-		delete(s.perIP, ip)
+	if s.perPlace[place]--; s.perPlace[place] == 0 {
+		delete(s.perPlace, place)
 	}
 }
 

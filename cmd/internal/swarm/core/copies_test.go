@@ -72,15 +72,28 @@ func TestAPartialSeedIsNoCopy(t *testing.T) {
 	}
 }
 
-// Of one address only so many count, so that nobody alone can pass for all the copies that are waited for.
-func TestCopiesOfOneAddressAreBounded(t *testing.T) {
+// Of one address, or network of IPv6, only so many count, so that nobody alone can pass for all the copies that are waited for.
+func TestCopiesOfOnePlaceAreBounded(t *testing.T) {
 	for _, tt := range []struct {
-		ip   string
+		ip   string // of the first; the others have the next ones if next is set
+		next bool
 		want int
-	}{{"198.18.1.1", maxPerIP}, {"127.0.0.1", 10}} {
+	}{
+		{"198.18.1.1", false, maxPerIP},
+		{"198.18.1.1", true, 10},
+		{"127.0.0.1", false, 10},
+		{"2001:db8::1", false, maxPerIP},
+		{"2001:db8::1", true, maxPerIP},
+		{"2001:db8::ffff:ffff:ffff:fffb", true, maxPerIP + maxPerIP}, // five in each of two networks
+		{"::1", false, 10},
+	} {
 		r := seeder(t, Seeding{Copies: 11})
+		ip := netip.MustParseAddr(tt.ip)
 		for i := range LinkID(10) {
-			r.comes(1+i, nth(1+i, tt.ip))
+			r.comes(1+i, nth(1+i, ip.String()))
+			if tt.next {
+				ip = ip.Next()
+			}
 		}
 		r.wantCopies(tt.ip, tt.want)
 	}
@@ -95,8 +108,8 @@ func TestWhatIsRememberedOfCopiesIsBounded(t *testing.T) {
 		r.ID = [20]byte{byte(i >> 16), byte(i >> 8), byte(i)}
 		s.add(r)
 	}
-	if s.count() != MaxCopies || len(s.perIP) != MaxCopies {
-		t.Errorf("%d copies of %d addresses, want %d", s.count(), len(s.perIP), MaxCopies)
+	if s.count() != MaxCopies || len(s.perPlace) != MaxCopies {
+		t.Errorf("%d copies of %d addresses, want %d", s.count(), len(s.perPlace), MaxCopies)
 	}
 }
 
@@ -111,7 +124,7 @@ func TestALiarIsNoCopy(t *testing.T) {
 	}
 	r.handle(Event{Op: Verified, Piece: 0})
 	r.wantCopies("convicted", 0)
-	if len(r.c.copies.perIP) != 0 {
+	if len(r.c.copies.perPlace) != 0 {
 		t.Error("its address is still counted")
 	}
 }
