@@ -86,6 +86,7 @@ type Core struct {
 	super   superState
 	blame   blameState
 	leaving leaveState
+	had     hadState
 
 	down, up                   rate.Meter
 	received, uploaded, wasted int64
@@ -183,6 +184,7 @@ func (c *Core) due() {
 	}
 	c.show()
 	c.tellRest()
+	c.tellHad()
 	c.serveMetadata()
 	c.weighTrials()
 	c.pumpIfFreed()
@@ -206,6 +208,7 @@ func (c *Core) Next() time.Time {
 		next = earlier(next, c.nextServe())
 		next = earlier(next, c.limits.next(c))
 		next = earlier(next, c.super.tellAt)
+		next = earlier(next, c.had.tellAt)
 	}
 	return earlier(next, c.dialing.next)
 }

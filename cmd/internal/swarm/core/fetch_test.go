@@ -623,6 +623,47 @@ func TestProceed(t *testing.T) {
 	}
 }
 
+// TestWhatWeHadIsToldBitByBit: who was there before the metadata hears of each piece that we had then, and not of all at once.
+func TestWhatWeHadIsToldBitByBit(t *testing.T) {
+	const pieces, peers = 6000, 3
+	l := layoutOf(t, pieces*16*kib, 16*kib)
+	have := full(l)
+	have.Clear(7)
+	r := newFetchRig(t, 100, FetchConfig{})
+	for id := range LinkID(peers) {
+		r.join(1+id, &holder{})
+	}
+	r.run(time.Second)
+	cfg := Config{Layout: l, Have: have, Peering: Peering{Rand: rand.New(rand.NewPCG(1, 2))}}
+	c, effects := r.f.Proceed(r.now, cfg)
+	told := map[LinkID][]uint32{}
+	now, rounds := r.now, 0
+	for ; ; rounds++ {
+		if len(effects) > mostTold+2*peers {
+			t.Fatalf("%d effects at once", len(effects))
+		}
+		for _, e := range effects {
+			if e.Op == Send && e.Msg.ID == wire.Have {
+				told[e.Link] = append(told[e.Link], e.Msg.Index)
+			}
+		}
+		if c.had.tellAt.IsZero() {
+			break
+		}
+		now = c.Next()
+		effects = c.Handle(now, Event{Op: Tick})
+	}
+	for id := range LinkID(peers) {
+		is := told[1+id]
+		if len(is) != pieces-1 || !slices.IsSorted(is) || slices.Contains(is, 7) {
+			t.Errorf("%d was told of %d pieces", 1+id, len(is))
+		}
+	}
+	if rounds < 2 || now.Sub(r.now) > time.Second {
+		t.Errorf("in %d rounds, in %v", rounds, now.Sub(r.now))
+	}
+}
+
 // TestProceedKeepsTheAddresses: a bitfield may still come from a peer that has said nothing of the kind before, and one that came
 // too late is refused as ever; a dial under way ends in the core.
 func TestProceedKeepsTheAddresses(t *testing.T) {
