@@ -278,12 +278,15 @@ func TestSuperSeedingEnds(t *testing.T) {
 		do   func(*superRig)
 	}{
 		{"when all pieces are out", "all pieces are out", func(s *superRig) {
+			for i := range 16 {
+				s.c.super.ours.Set(i) // as if each had been shown to somebody
+			}
+			two, three := s.shown[2][0], s.shown[3][0]
+			s.gets(3, two) // of each other, before they are shown these as well
+			s.gets(2, three)
 			for i := range uint32(16) {
-				s.c.super.ours.Set(int(i)) // as if each had been shown to somebody
-				if i != s.shown[2][0] {
+				if i != two && i != three {
 					s.gets(2, i)
-				}
-				if i != s.shown[3][0] {
 					s.gets(3, i)
 				}
 			}
