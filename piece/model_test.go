@@ -87,19 +87,11 @@ func (m *model) availability(i int) (n int) {
 }
 
 // endgame is its definition, word for word.
-func (m *model) endgame() bool { return m.allAsked(func(int) bool { return true }) }
-
-// waits reports whether all that somebody has is asked or stored.
-func (m *model) waits() bool {
-	return m.allAsked(func(i int) bool { return m.availability(i) > 0 || m.pieces[i].open() })
-}
-
-// allAsked reports whether every block of the wanted pieces that count is asked or stored, and some are asked.
-func (m *model) allAsked(counts func(i int) bool) bool {
+func (m *model) endgame() bool {
 	asked := false
 	for i := range m.pieces {
 		p := &m.pieces[i]
-		if !p.lacks() || p.held || !counts(i) {
+		if !p.lacks() || p.held {
 			continue
 		}
 		for _, b := range p.blocks {
@@ -146,8 +138,7 @@ func (m *model) judge(q *modelPeer, b Block) {
 	case blk.stored || slices.Contains(blk.askers, q) || len(blk.askers) >= maxAskers:
 		m.t.Errorf("%v is stored, asked of it already or of %d peers", b, len(blk.askers))
 	case len(blk.askers) > 0:
-		slow := len(blk.askers) == 1 && !blk.askers[0].fast
-		if !m.endgame() && !(m.waits() && q.fast && slow) {
+		if !m.endgame() {
 			m.t.Errorf("%v asked twice before endgame", b)
 		}
 		if p.suspect && (!q.fast || p.owner != nil && p.owner.fast) {
@@ -241,7 +232,7 @@ func (m *model) hasUntouched(q *modelPeer, first int) bool {
 
 // idle checks that a peer with nothing in flight that was given nothing can get nothing.
 func (m *model) idle(q *modelPeer) {
-	endgame, waits := m.endgame(), m.waits()
+	endgame := m.endgame()
 	for i := range m.pieces {
 		p := &m.pieces[i]
 		if !m.may(q, i) {
@@ -251,8 +242,7 @@ func (m *model) idle(q *modelPeer) {
 			continue
 		}
 		for k, b := range p.blocks {
-			slow := waits && q.fast && len(b.askers) == 1 && !b.askers[0].fast
-			if !b.stored && (len(b.askers) == 0 || (endgame && len(b.askers) < maxAskers || slow) && !p.suspect) {
+			if !b.stored && (len(b.askers) == 0 || endgame && len(b.askers) < maxAskers && !p.suspect) {
 				m.t.Fatalf("peer %d got nothing, but block %d of piece %d has %d askers (endgame %t)", q.p.slot, k, i, len(b.askers), endgame)
 			}
 		}

@@ -65,13 +65,13 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 		got := min(room, (o.free+1)/2)
 		return s.takeBack(p, o, got, dst)
 	}
-	if stage := s.stage(); room > 0 && (stage == ending || stage == waiting && p.fast) {
+	if room > 0 && s.Endgame() {
 		if inFlight > n/endgameShare {
 			return dst
 		}
 		batch := min(room, max(endgameBatch, (s.asked-p.asked)/endgamePart))
 		var rest int
-		if dst, rest = s.duplicate(p, batch, stage, dst); rest == 0 {
+		if dst, rest = s.duplicate(p, batch, dst); rest == 0 {
 			return dst
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 // two equal stamps pieces were only opened, asked, stored and verified, all of which take
 // away; what gives (a block or piece free again, an owner grown slow) begins a new epoch, and what
 // concerns one peer alone clears its stamp.
-func (s *Scheduler) stamp() stamp { return stamp{s.epoch, s.stage()} }
+func (s *Scheduler) stamp() stamp { return stamp{s.epoch, s.Endgame()} }
 
 // take asks p for up to n free blocks of o from the front, p owning o unless it shares it. It
 // returns how many of n are left.
@@ -221,15 +221,12 @@ func (s *Scheduler) early(p *Peer) (int, bool) {
 }
 
 // duplicate asks p for up to n blocks that are in flight to others: first those asked of one
-// slow peer alone, then, if it is the end, those of one peer, then of two. It returns how many of n are left.
-func (s *Scheduler) duplicate(p *Peer, n int, stage stage, dst []Block) ([]Block, int) {
+// slow peer alone, then those of one peer, then of two. It returns how many of n are left.
+func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) ([]Block, int) {
 	for _, pass := range [...]struct {
 		askers int
 		slow   bool
 	}{{1, true}, {1, false}, {2, false}} {
-		if !pass.slow && stage != ending {
-			break
-		}
 		for _, o := range s.opens {
 			if n == 0 {
 				return dst, 0

@@ -32,8 +32,8 @@ type work struct {
 // A stamp names a state of the scheduler in which a peer found nothing to do. Until one of its
 // fields changes, nothing can have come up for that peer; see Scheduler.stamp.
 type stamp struct {
-	epoch uint64
-	stage stage
+	epoch   uint64
+	endgame bool
 }
 
 func (p *Peer) has(i int) bool {

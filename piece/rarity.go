@@ -139,9 +139,6 @@ func (r *rarity) allDown() {
 	r.first = slices.Delete(r.first, 0, 1)
 }
 
-// held returns how many untouched pieces are had by some peer that has not everything.
-func (r *rarity) held() int { return int(r.first[0]) }
-
 // sample is how many pieces of a peer are compared at most when the rarest it has is not among
 // the rarest of all.
 const sample = 256

@@ -20,8 +20,7 @@ import (
 // nothing is untouched takes over what is free of a slow peer's piece; any peer then helps the
 // owner of another one, from its far end. In endgame, when all that is wanted is asked or
 // stored, a peer that has almost nothing left to answer is asked for blocks that were asked of
-// others. While there are pieces that nobody has yet it is not the end: a swarm that waits for its only seed would
-// fetch twice whatever that gives out. Then a fast peer is asked only for what slow ones owe.
+// others.
 //
 // Sequential, the lowest untouched piece comes first instead of the rarest, and a fast peer takes it over
 // from a slow one at once. But where many do so, all ask the seed for the same pieces and have nothing
@@ -189,29 +188,11 @@ func (s *Scheduler) Availability(i int) int {
 	return s.base + int(s.rarity.avail[i])
 }
 
-// Endgame reports whether blocks may be asked of several peers, whoever they are: some are in flight, and every
-// other wanted block is stored or in flight, too.
-func (s *Scheduler) Endgame() bool { return s.stage() == ending }
-
-// A stage says how much there is left to ask for.
-type stage uint8
-
-const (
-	plenty  stage = iota // something is free, or nothing is in flight
-	waiting              // all that anybody has is asked or stored, but there is more
-	ending               // all that is wanted is
-)
-
-func (s *Scheduler) stage() stage {
-	switch {
-	case s.asked == 0 || s.free > 0:
-		return plenty
-	case len(s.rarity.order) == 0:
-		return ending
-	case s.base == 0 && s.rarity.held() == 0:
-		return waiting
-	}
-	return plenty
+// Endgame reports whether blocks may be asked of several peers: some are in flight, and every
+// other wanted block is stored or in flight, too. While there are pieces that nobody has yet it is not the end: a swarm that
+// waits for its only seed would fetch twice whatever that gives out.
+func (s *Scheduler) Endgame() bool {
+	return s.asked > 0 && s.free == 0 && len(s.rarity.order) == 0
 }
 
 // Received says that block b arrived from p. If it is fresh the caller stores it; others are
