@@ -131,9 +131,11 @@ func TestWhoOwesDoesNotKeepTheLineBusy(t *testing.T) {
 		l.balance = -2 * advance
 		r.msg(id, request(1, 0))
 		r.c.serving.queue(l, append(l.queue[:0], piece.Block{Piece: 1, Length: piece.BlockSize}))
+		r.c.serving.reading -= l.upload.inFlight
 		l.upload.inFlight = 0
+		r.c.serving.written(l)
 	}
-	r.c.serving.reading, r.c.turns.of, r.c.turns.gifts = 0, nil, -mib
+	r.c.turns.of, r.c.turns.gifts = nil, -mib
 	was := len(r.unchoked())
 	r.tick(2 * time.Second)
 	if now := len(r.unchoked()); now <= was {

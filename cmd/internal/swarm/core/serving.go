@@ -11,8 +11,9 @@ import (
 // block in the writer's hands, so a choke or a cancel still stops what has not been read, and
 // nothing is read from the disk before the socket can take it.
 type serveState struct {
-	reading int // bytes of all links being read or in writers' hands
-	asking  int // links with requests that wait, so that nobody need be looked at while there are none
+	reading int     // bytes of all links being read or in writers' hands
+	writing []*link // links with some of these, in no order, so that only they need be looked at
+	asking  int     // links with requests that wait, so that nobody need be looked at while there are none
 }
 
 const (
@@ -36,7 +37,26 @@ const ReadCredit = readCredit
 func (s *serveState) leave(l *link) {
 	s.reading -= l.upload.inFlight
 	l.upload.inFlight = 0
+	s.written(l)
 	s.queue(l, nil)
+}
+
+// handOut counts n bytes that are to be read for a link.
+func (s *serveState) handOut(l *link, n int) {
+	if l.upload.inFlight == 0 {
+		s.writing = append(s.writing, l)
+	}
+	l.upload.inFlight += n
+	s.reading += n
+}
+
+// written strikes a link from those that are being written to, if nothing of it is in flight any more.
+func (s *serveState) written(l *link) {
+	if i := slices.Index(s.writing, l); i >= 0 && l.upload.inFlight == 0 {
+		last := len(s.writing) - 1
+		s.writing[i], s.writing[last] = s.writing[last], nil
+		s.writing = s.writing[:last]
+	}
 }
 
 // queue sets what waits of a link's requests.
@@ -120,6 +140,7 @@ func (c *Core) sent(l *link, n int) {
 	n = min(n, l.upload.inFlight) // whatever the shell says, nobody gets credit that was not given
 	c.serving.reading -= n
 	l.upload.took(c.now, n)
+	c.serving.written(l)
 	l.balance -= float64(n)
 	c.overdraws(l)
 }

@@ -433,7 +433,7 @@ func (s *storm) audit() {
 	if !slices.EqualFunc(c.links, c.contacts, func(l *link, o *contact) bool { return &l.contact == o }) {
 		s.t.Fatalf("%d links are not the %d contacts", len(c.links), len(c.contacts))
 	}
-	reading, asking, seeds := 0, 0, 0
+	reading, writing, asking, seeds := 0, 0, 0, 0
 	for _, l := range c.links {
 		if l.upload.inFlight < 0 || len(l.queue) > maxQueue || len(l.asked.late) > maxLate || l.asked.lost() < 0 {
 			s.t.Fatalf("link %d: %d bytes in flight, %d asked of us, %d late", l.id, l.upload.inFlight, len(l.queue), len(l.asked.late))
@@ -442,6 +442,12 @@ func (s *storm) audit() {
 			s.t.Fatalf("link %d was told of %d peers", l.id, len(l.pex.told))
 		}
 		reading += l.upload.inFlight
+		if l.upload.inFlight > 0 {
+			writing++
+		}
+		if slices.Contains(c.serving.writing, l) != (l.upload.inFlight > 0) {
+			s.t.Fatalf("link %d has %d bytes in flight, and is listed as if that were not so", l.id, l.upload.inFlight)
+		}
 		if asks(l) {
 			asking++
 		}
@@ -466,6 +472,9 @@ func (s *storm) audit() {
 	}
 	if asking != c.serving.asking {
 		s.t.Fatalf("%d links ask for something, counted %d", asking, c.serving.asking)
+	}
+	if writing != len(c.serving.writing) {
+		s.t.Fatalf("%d links are being written to, listed %d", writing, len(c.serving.writing))
 	}
 	if reading != c.serving.reading || seeds != c.seeds || dials != c.dialing.underWay {
 		s.t.Fatalf("%d bytes being read, %d seeds, %d dials; counted %d, %d, %d",

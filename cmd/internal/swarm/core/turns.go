@@ -95,7 +95,7 @@ func (c *Core) lineHasRoom() bool {
 	if reading < line {
 		return true
 	}
-	for _, l := range c.links {
+	for _, l := range c.serving.writing {
 		if l.upload.stuck(c.now) {
 			reading -= l.upload.inFlight
 		}
@@ -187,8 +187,7 @@ func (c *Core) serve(l *link) {
 	if l.upload.inFlight == 0 {
 		l.upload.moved = c.now
 	}
-	l.upload.inFlight += size
-	c.serving.reading += size
+	c.serving.handOut(l, size)
 	c.limits.up.Charge(c.now, onWire(b))
 	c.emit(Effect{Op: ReadBlock, Link: l.id, Block: b})
 	c.shownServed(l, b)
@@ -199,11 +198,9 @@ func (c *Core) nextServe() (next time.Time) {
 	if c.serving.asking == 0 {
 		return next
 	}
-	for _, l := range c.links {
-		if l.upload.inFlight > 0 {
-			if at := l.upload.moved.Add(stuckAfter); at.After(c.now) {
-				next = earlier(next, at)
-			}
+	for _, l := range c.serving.writing {
+		if at := l.upload.moved.Add(stuckAfter); at.After(c.now) {
+			next = earlier(next, at)
 		}
 	}
 	return next
