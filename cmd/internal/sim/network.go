@@ -27,26 +27,20 @@ const (
 	silence     = 3 * time.Minute
 )
 
-// A conn is a connection between two nodes; an end of it is what each of them holds.
-type conn struct {
-	ends   [2]end
-	closed bool
-}
-
-// An end is one side of a connection, with the socket that holds what goes to the other side: packets
-// leave, travel and arrive in order.
+// An end is one side of a connection between two nodes, with the socket that holds what goes to the other side:
+// packets leave, travel and arrive in order.
 type end struct {
-	conn  *conn
-	node  *node
-	other *end
-	id    core.LinkID
-	delay time.Duration // one way
-	limit int           // bytes that may be on the way
-	live  bool          // the node's core has been told of it, and not been told or said that it is over
+	node   *node
+	other  *end
+	id     core.LinkID
+	closed bool // the connection is, for both ends
+	live   bool // the node's core has been told of it, and not been told or said that it is over
 
-	queue fifo[*packet] // not being sent yet
-	onWay int           // bytes being sent or sent, and not arrived
-	held  int           // turns of the uplink given up because so many bytes were on the way
+	first, last *packet       // the queue of those that are not being sent yet; first is nil if there are none
+	onWay       int           // bytes being sent or sent, and not arrived
+	limit       int           // bytes that may be on the way
+	held        int           // turns of the uplink given up because so many bytes were on the way
+	delay       time.Duration // one way
 
 	wants            bool // the node wants something of the other
 	together, wanted int  // samples in which both were leechers; of them, those in which it did
@@ -66,11 +60,13 @@ const (
 // its last segment, as TCP fills segments.
 type packet struct {
 	from     *end
+	next     *packet // in the queue of from
 	stage    stage
 	bytes    int
-	messages []wire.Message
 	block    piece.Block // of length 0 if there is none
 	lie      uint64      // not 0: the block is corrupt, and this names the corruption
+	messages []wire.Message
+	room     [1]wire.Message // for messages: mostly it is one
 }
 
 // segments returns how many headers the packet costs.
@@ -121,10 +117,8 @@ func (w *world) dial(from *node, addr netip.AddrPort) {
 // connect returns the end at from of a new connection.
 func (w *world) connect(from, to *node) *end {
 	d := from.peer.Delay + to.peer.Delay
-	c := &conn{}
-	a, b := &c.ends[0], &c.ends[1]
-	*a = end{conn: c, node: from, other: b, delay: d, limit: limit(from, to)}
-	*b = end{conn: c, node: to, other: a, delay: d, limit: limit(to, from)}
+	a := &end{node: from, delay: d, limit: limit(from, to)}
+	a.other = &end{node: to, other: a, delay: d, limit: limit(to, from)}
 	return a
 }
 
@@ -148,19 +142,19 @@ func (e *end) join(addr netip.AddrPort, outgoing bool) {
 	n.handle(core.Event{Op: core.Joined, Link: e.id, Remote: &core.Remote{
 		ID: e.other.node.id, Addr: addr, Outgoing: outgoing, Fast: true, Ext: true,
 	}})
-	if e.conn.closed {
+	if e.closed {
 		e.lost()
 	}
 }
 
 // send puts a message into the socket.
 func (e *end) send(m wire.Message) {
-	if e.conn.closed {
+	if e.closed {
 		return
 	}
 	size := e.node.w.sizeOf(m)
-	p := e.queue.last()
-	if p == nil || p.bytes+size > p.segments()*segment {
+	p := e.last
+	if e.first == nil || p.bytes+size > p.segments()*segment {
 		p = e.open()
 	}
 	p.bytes += size
@@ -170,7 +164,7 @@ func (e *end) send(m wire.Message) {
 
 // sendBlock puts a block into the socket.
 func (e *end) sendBlock(b piece.Block, lie uint64) {
-	if e.conn.closed {
+	if e.closed {
 		return
 	}
 	p := e.open()
@@ -184,7 +178,12 @@ func (e *end) sendBlock(b piece.Block, lie uint64) {
 func (e *end) open() *packet {
 	p := e.node.w.packet()
 	p.from = e
-	e.queue.push(p)
+	if e.first == nil {
+		e.first = p
+	} else {
+		e.last.next = p
+	}
+	e.last = p
 	e.node.line.queue.push(e)
 	return p
 }
@@ -196,7 +195,9 @@ func (w *world) packet() *packet {
 		w.packets = w.packets[:last]
 		return p
 	}
-	return new(packet)
+	p := new(packet)
+	p.messages = p.room[:0]
+	return p
 }
 
 // recycle takes a packet that is done with.
@@ -228,13 +229,14 @@ func (n *node) flush() {
 	for l.queue.len() > 0 && until < n.w.now+moment {
 		e := l.queue.pop()
 		switch {
-		case e.conn.closed || n.gone:
+		case e.closed || n.gone:
 			continue
 		case e.onWay >= e.limit:
 			e.held++
 			continue
 		}
-		p := e.queue.pop()
+		p := e.first
+		e.first = p.next
 		e.onWay += p.bytes
 		until += l.takes(p)
 		if p.block.Length > 0 {
@@ -284,7 +286,7 @@ func (p *packet) left() {
 	if n.res.Sent == 0 {
 		n.res.Began, n.began = n.w.now-took, n.line.busy-took
 	}
-	if e.conn.closed || n.gone {
+	if e.closed || n.gone {
 		n.w.recycle(p)
 	} else {
 		block := p.block
@@ -298,7 +300,7 @@ func (p *packet) left() {
 // arrive takes the packet to the downlink of the receiver.
 func (p *packet) arrive() {
 	to := p.from.other.node
-	if p.from.conn.closed {
+	if p.from.closed {
 		to.w.recycle(p)
 		return
 	}
@@ -319,7 +321,7 @@ func (p *packet) deliver() {
 	from, e := p.from, p.from.other
 	from.onWay -= p.bytes
 	for _, m := range p.messages {
-		if !e.live || e.conn.closed {
+		if !e.live || e.closed {
 			break
 		}
 		e.node.receive(e, m, p.lie)
@@ -336,12 +338,15 @@ func (p *packet) deliver() {
 // close ends the connection; the other side hears of it after the delay.
 func (e *end) close() {
 	e.part()
-	if e.conn.closed {
+	if e.closed {
 		return
 	}
-	e.conn.closed = true
+	e.shut()
 	e.node.w.after(e.delay, e.other.lost)
 }
+
+// shut closes the connection without a word to anybody.
+func (e *end) shut() { e.closed, e.other.closed = true, true }
 
 // lost tells a node that a connection is gone.
 func (e *end) lost() {
@@ -386,14 +391,6 @@ func (f *fifo[T]) pop() T {
 	f.items[f.first] = none
 	if f.first++; f.first == len(f.items) {
 		f.items, f.first = f.items[:0], 0
-	}
-	return v
-}
-
-// last returns the one pushed last, the zero value if there is none.
-func (f *fifo[T]) last() (v T) {
-	if f.len() > 0 {
-		v = f.items[len(f.items)-1]
 	}
 	return v
 }

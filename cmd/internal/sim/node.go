@@ -177,7 +177,7 @@ func (n *node) leave() {
 		case e == nil:
 		case n.vanished:
 			e.part()
-			e.conn.closed = true
+			e.shut()
 			n.w.after(silence, e.other.lost)
 		default:
 			e.close()
