@@ -54,7 +54,7 @@ func Round(cs []Candidate, slots int, optimistic uint64, rotate bool, rng *rand.
 	slices.SortFunc(ranked, byRate)
 	var d Decision
 	worst := -1.0 // rate of the last who has earned a slot
-	rest := ranked[:0:0]
+	rest := make([]Candidate, 0, len(ranked))
 	for _, c := range ranked {
 		switch {
 		case !c.Interested:
@@ -97,7 +97,7 @@ func before(a, b bool) int {
 	return 1
 }
 
-// pick returns the optimistic unchoke among those who have earned no slot; 0 if there are none.
+// pick returns the optimistic unchoke among those who have earned no slot; 0 if there are none. It uses the room of rest.
 func pick(rest []Candidate, current uint64, rotate bool, rng *rand.Rand) uint64 {
 	rest = leastOwing(rest)
 	isCurrent := func(c Candidate) bool { return c.ID == current }
@@ -123,14 +123,15 @@ func pick(rest []Candidate, current uint64, rotate bool, rng *rand.Rand) uint64 
 	panic("unreachable: a ticket is somebody's")
 }
 
-// leastOwing returns those who owe us nothing or, if all do, the one that owes least.
+// leastOwing returns those who owe us nothing or, if all do, the one that owes least. It uses the room of rest.
 func leastOwing(rest []Candidate) []Candidate {
-	if honest := slices.DeleteFunc(slices.Clone(rest), func(c Candidate) bool { return c.Owes }); len(honest) > 0 || len(rest) == 0 {
-		return honest
+	if len(rest) == 0 || slices.ContainsFunc(rest, func(c Candidate) bool { return !c.Owes }) {
+		return slices.DeleteFunc(rest, func(c Candidate) bool { return c.Owes })
 	}
-	return []Candidate{slices.MaxFunc(rest, func(a, b Candidate) int {
+	rest[0] = slices.MaxFunc(rest, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(a.Balance, b.Balance), cmp.Compare(b.ID, a.ID))
-	})}
+	})
+	return rest[:1]
 }
 
 func weight(c Candidate) int {

@@ -2,7 +2,9 @@ package core
 
 import (
 	"net/netip"
+	"slices"
 	"time"
+	"unique"
 
 	"bittern/peer/wire"
 )
@@ -22,11 +24,15 @@ const (
 
 // pexState is the peer exchange with one contact.
 type pexState struct {
-	told  []netip.AddrPort // whom it thinks we are connected to, at most MaxPeers
-	seen  int              // the count of the roster's changes that told is up to
-	due   time.Time        // no message to it before
-	spent time.Time        // up to when it has used up the messages that it may send
+	told  []place   // whom it thinks we are connected to, at most MaxPeers
+	seen  int       // the count of the roster's changes that told is up to
+	due   time.Time // no message to it before
+	spent time.Time // up to when it has used up the messages that it may send
 }
+
+// A place is where a peer listens. Each peer is told of all others, so there are as many as the square of their number: a
+// place takes a fourth of the room of its address.
+type place = unique.Handle[netip.AddrPort]
 
 // gossip tells the peers who has joined and who has left, each as often as it may be told.
 func (r *roster) gossip() {
@@ -50,17 +56,20 @@ func (r *roster) gossipTo(l *contact) {
 		_, here := news[at]
 		delete(news, at) // no news
 		if !here && len(p.Dropped) < wire.MaxPex {
-			p.Dropped = append(p.Dropped, at)
+			p.Dropped = append(p.Dropped, at.Value())
 			continue
 		}
 		kept = append(kept, at)
 		upToDate = upToDate && here
 	}
+	kept = slices.Grow(kept, len(news))
 	for _, o := range r.contacts {
-		at := o.listensAt()
-		flags, isNew := news[at]
-		if isNew && len(p.Added) < wire.MaxPex && len(kept) < r.peering.MaxPeers {
-			p.Added, p.Flags = append(p.Added, at), append(p.Flags, flags)
+		if len(news) == 0 || len(p.Added) == wire.MaxPex || len(kept) >= r.peering.MaxPeers {
+			break
+		}
+		at := unique.Make(o.listensAt())
+		if flags, isNew := news[at]; isNew {
+			p.Added, p.Flags = append(p.Added, at.Value()), append(p.Flags, flags)
 			kept = append(kept, at)
 			delete(news, at)
 		}
@@ -75,11 +84,11 @@ func (r *roster) gossipTo(l *contact) {
 	}
 }
 
-// reachable returns the addresses, with what is known of them, of those connected whom a peer may be
-// told of: not itself, and nobody whom only we can reach.
-func (r *roster) reachable(l *contact) map[netip.AddrPort]byte {
+// reachable returns the places, with what is known of them, of those connected whom a peer may be
+// told of: not itself, and nobody whom only we can reach. The map is valid until the next call.
+func (r *roster) reachable(l *contact) map[place]byte {
 	from := scopeOf(l.remote.Addr.Addr())
-	found := make(map[netip.AddrPort]byte, len(r.contacts))
+	clear(r.news)
 	for _, o := range r.contacts {
 		at := o.listensAt()
 		if o == l || !at.IsValid() || at == l.listensAt() || scopeOf(at.Addr()) < from {
@@ -92,9 +101,9 @@ func (r *roster) reachable(l *contact) map[netip.AddrPort]byte {
 		if o.remote.Outgoing {
 			flags |= wire.PexReachable
 		}
-		found[at] = flags
+		r.news[unique.Make(at)] = flags
 	}
-	return found
+	return r.news
 }
 
 // listensAt returns where others can connect to a contact: where we did, or where it says that it
@@ -129,13 +138,12 @@ func (r *roster) gossiped(l *contact, payload []byte, seeding bool) error {
 
 	from := scopeOf(l.remote.Addr.Addr())
 	taken := p.Added[:0]
-	named := make(map[netip.Addr]bool, len(p.Added)) // look-up only
 	for i, at := range p.Added {
 		ip := at.Addr()
-		if scopeOf(ip) < from || named[ip] || seeding && p.Flags[i]&wire.PexSeed != 0 {
+		named := slices.ContainsFunc(taken, func(o netip.AddrPort) bool { return o.Addr() == ip })
+		if scopeOf(ip) < from || named && !ip.IsLoopback() || seeding && p.Flags[i]&wire.PexSeed != 0 {
 			continue
 		}
-		named[ip] = !ip.IsLoopback()
 		taken = append(taken, at)
 	}
 	r.found(taken, SourcePEX)

@@ -55,16 +55,17 @@ type roster struct {
 	start    time.Time
 	now      time.Time // of the event being handled
 	out      []Effect
-	contacts []*contact // who is connected, in order of joining: what is ranged over
-	changes  int        // of contacts, and of what they say of themselves
-	met      int        // handshakes completed
-	nextTurn time.Time  // no peer gives way for its uselessness before
+	contacts []*contact     // who is connected, in order of joining: what is ranged over
+	changes  int            // of contacts, and of what they say of themselves
+	met      int            // handshakes completed
+	nextTurn time.Time      // no peer gives way for its uselessness before
+	news     map[place]byte // reused by reachable
 	dialing  dialState
 	limits   limits
 }
 
 func newRoster(now time.Time, p Peering) roster {
-	r := roster{peering: p.withDefaults(), start: now, now: now, limits: newLimits(now, p)}
+	r := roster{peering: p.withDefaults(), start: now, now: now, limits: newLimits(now, p), news: make(map[place]byte)}
 	r.dialing.init(r.peering.HalfOpen)
 	return r
 }
@@ -82,13 +83,15 @@ type contact struct {
 	useless   bool      // as far as turnover is concerned, at the last tick
 
 	liar bool // it was convicted
-	seed bool // it has everything
 
 	ext wire.ExtHandshake // what it said of itself (BEP 10); zero until it does
 	pex pexState
 
 	toldNode bool // it has said where its DHT node is
 
+	// What is looked at with every message stands together, here and in link: with so many links it is the memory that
+	// takes the time.
+	seed         bool // it has everything
 	amInterested bool // we want something of it
 	interested   bool // it wants something of us (BEP 3)
 }
