@@ -96,9 +96,9 @@ type Meter struct {
 	slot  time.Duration // of the window's sixteen
 	start time.Time     // of the measuring: the first call
 	at    int64         // number of the newest slot, counted from start
-	bytes [slots]int64  // ring, by number of slot
 	sum   int64         // of bytes
 	total int64
+	bytes [slots]int64 // ring, by number of slot; behind what every call looks at, which is a cache line
 }
 
 // NewMeter returns a meter of the given window, which is rounded to sixteenths.

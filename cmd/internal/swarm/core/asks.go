@@ -25,6 +25,13 @@ const maxLate = 2 * mostWindow
 // A request we have given up (a choke, a time-out, another peer was quicker) is late: others may be
 // asked for its block, but its answer is still welcome.
 type askQueue struct {
+	asks []ask
+	head int // asks before it are answered
+	live int // asks not answered
+
+	late  []piece.Block
+	stale int // late ones at the front that do not fill the peer's queue any more
+
 	// answers says that the peer answers every request, even those we have cancelled (BEP 6), so
 	// that late ones fill its queue until it does.
 	answers bool
@@ -32,13 +39,6 @@ type askQueue struct {
 	// reserved is what live requests have taken their answers' bytes from; it gets them back as these end, which is
 	// before the answer itself is counted or when there will be none. Nil means that nothing was taken.
 	reserved *rate.Bucket
-
-	asks []ask
-	head int // asks before it are answered
-	live int // asks not answered
-
-	late  []piece.Block
-	stale int // late ones at the front that do not fill the peer's queue any more
 }
 
 // lost returns how many requests that we have given up are still in the peer's queue.

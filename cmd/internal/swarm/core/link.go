@@ -51,26 +51,26 @@ var errLateNone = misdeed("said late or twice that it has nothing")
 type link struct {
 	contact
 
-	// Blame.
-	unclear   int  // bad pieces that it had a part in, where nothing proved whose fault they were
-	proven    int  // blocks that it sent of good pieces
-	suspectIn int  // the last round of weighing trials that found it suspect
-	suspended bool // it is suspect, and asked for nothing
-
 	sched   *piece.Peer // what it has
 	gotHave bool        // it has said what it has, so a bitfield would be late
 
 	// Picking: what we ask of it.
-	choked    bool // it chokes us
-	snubbed   bool // it owes us blocks for too long
-	letDown   bool // it was snubbed before
-	asked     askQueue
-	window    window
+	choked    bool      // it chokes us
+	snubbed   bool      // it owes us blocks for too long
+	letDown   bool      // it was snubbed before
+	suspended bool      // it is suspect, and asked for nothing
 	wants     bool      // it waits to be asked, as the limit allows
 	askAfter  time.Time // no request before: it has choked us in the middle of things
+	window    window
+	asked     askQueue
 	lostAt    time.Time // when a request was last given up
 	lastBlock time.Time // or the request that found nothing outstanding
 	down      rate.Meter
+
+	// Blame.
+	unclear   int // bad pieces that it had a part in, where nothing proved whose fault they were
+	proven    int // blocks that it sent of good pieces
+	suspectIn int // the last round of weighing trials that found it suspect
 
 	// Serving: what it asks of us.
 	amChoking   bool

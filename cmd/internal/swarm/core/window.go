@@ -17,11 +17,12 @@ import (
 // and for peers that upload in pulses of half a second, short enough that a slow peer does not sit
 // on blocks which others could bring.
 type window struct {
+	size int // blocks to keep outstanding
+
 	ramp bool
 	flat int     // rounds without growth
 	best float64 // blocks/s of the best round
 
-	size     int // blocks to keep outstanding
 	asked    int // requests sent so far
 	answered int // blocks received so far
 
