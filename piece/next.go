@@ -45,7 +45,7 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 		p.fast = fast
 		s.epoch++ // what it owns is open to others, or no longer
 	}
-	if !s.Interesting(p) || p.choking && len(p.allowed) == 0 || p.dry == s.stamp() {
+	if !s.Interesting(p) || s.Shut(p) || p.dry == s.stamp() {
 		return dst
 	}
 	inFlight, room := p.asked, n

@@ -36,6 +36,9 @@ func (s *Scheduler) Disallow(p *Peer, i int) {
 // DisallowAll takes every Allow back.
 func (s *Scheduler) DisallowAll(p *Peer) { p.allowed = nil }
 
+// Shut reports whether p is to be asked for nothing, whatever becomes free: it chokes us and allows no piece.
+func (s *Scheduler) Shut(p *Peer) bool { return p.choking && len(p.allowed) == 0 }
+
 // Suggest says that p would like to be asked for piece i (BEP 6). It decides between pieces that are equally rare;
 // of many suggestions the last count.
 func (s *Scheduler) Suggest(p *Peer, i int) {

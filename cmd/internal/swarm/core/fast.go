@@ -140,6 +140,7 @@ func (c *Core) allowed(l *link, m wire.Message) {
 		return
 	}
 	c.pick.sched.Allow(l.sched, int(m.Index))
+	l.shut = false
 	c.pump(l)
 }
 

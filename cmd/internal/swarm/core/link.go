@@ -56,6 +56,7 @@ type link struct {
 
 	// Picking: what we ask of it.
 	choked    bool      // it chokes us
+	shut      bool      // and allows nothing, which the scheduler knows: there is no point in asking
 	snubbed   bool      // it owes us blocks for too long
 	letDown   bool      // it was snubbed before
 	suspended bool      // it is suspect, and asked for nothing

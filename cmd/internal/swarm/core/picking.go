@@ -137,6 +137,7 @@ func (c *Core) ask(l *link, n int) int {
 	blocks := c.pick.sched.Next(l.sched, n, c.isFast(l), c.pick.buf[:0])
 	c.pick.buf = blocks[:0]
 	if len(blocks) == 0 {
+		l.shut = c.pick.sched.Shut(l.sched)
 		return 0
 	}
 	if l.asked.live == 0 {
@@ -180,8 +181,11 @@ func (c *Core) pumpIfFreed() {
 		return
 	}
 	c.pick.freed = false
+	limited := c.limits.down.Rate() > 0 // then everybody takes a turn
 	for _, l := range c.links {
-		c.pump(l)
+		if !l.shut || limited { // most are shut, and blocks become free with every request that is rejected
+			c.pump(l)
+		}
 	}
 }
 
@@ -283,7 +287,7 @@ func (c *Core) giveBack(l *link) {
 }
 
 func (c *Core) unchoked(l *link) {
-	l.choked = false
+	l.choked, l.shut = false, false
 	c.pick.sched.SetChoking(l.sched, false)
 	c.explain(Note{What: "it unchokes us", Link: l.id})
 	c.pump(l)

@@ -442,6 +442,9 @@ func (s *storm) audit() {
 			s.t.Fatalf("link %d was told of %d peers", l.id, len(l.pex.told))
 		}
 		reading += l.upload.inFlight
+		if l.shut && !c.pick.sched.Shut(l.sched) {
+			s.t.Fatalf("link %d is not asked, though it might give something", l.id)
+		}
 		if l.upload.inFlight > 0 {
 			writing++
 		}
