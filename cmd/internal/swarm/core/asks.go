@@ -45,7 +45,7 @@ type askQueue struct {
 func (q *askQueue) lost() int { return len(q.late) - q.stale }
 
 func (q *askQueue) push(b piece.Block, at time.Duration) {
-	if q.head > len(q.asks)/2 && q.head >= 64 {
+	if q.head > len(q.asks)/2 && q.head >= 16 {
 		q.asks = q.asks[:copy(q.asks, q.asks[q.head:])]
 		q.head = 0
 	}
