@@ -13,6 +13,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"bittern/cmd/internal/sim"
@@ -38,6 +39,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(2)
 	}
+	debug.SetGCPercent(50) // a play lets little go once its peers have met, but a thousand of them take half a gigabyte
 	if err := play(o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(1)
