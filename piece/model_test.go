@@ -242,7 +242,8 @@ func (m *model) idle(q *modelPeer) {
 			continue
 		}
 		for k, b := range p.blocks {
-			if !b.stored && (len(b.askers) == 0 || endgame && len(b.askers) < maxAskers && !p.suspect) {
+			fast := slices.ContainsFunc(b.askers, func(a *modelPeer) bool { return a.p.fast })
+			if !b.stored && (len(b.askers) == 0 || endgame && (len(b.askers) == 1 || len(b.askers) < maxAskers && !fast) && !p.suspect) {
 				m.t.Fatalf("peer %d got nothing, but block %d of piece %d has %d askers (endgame %t)", q.p.slot, k, i, len(b.askers), endgame)
 			}
 		}

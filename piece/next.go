@@ -1,5 +1,7 @@
 package piece
 
+import "slices"
+
 const (
 	// endgameShare: a peer takes part in endgame once at most this part of the blocks asked
 	// of it in one call are still in flight to it. Before, what it would send twice would
@@ -221,12 +223,13 @@ func (s *Scheduler) early(p *Peer) (int, bool) {
 }
 
 // duplicate asks p for up to n blocks that are in flight to others: first those asked of one
-// slow peer alone, then those of one peer, then of two. It returns how many of n are left.
+// slow peer alone, then those of one peer, then of two slow ones. It returns how many of n are left. A third
+// copy of what a fast peer owes is rarely the first to come, and often sent in vain.
 func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) ([]Block, int) {
 	for _, pass := range [...]struct {
 		askers int
 		slow   bool
-	}{{1, true}, {1, false}, {2, false}} {
+	}{{1, true}, {1, false}, {2, true}} {
 		for _, o := range s.opens {
 			if n == 0 {
 				return dst, 0
@@ -255,7 +258,7 @@ func (s *Scheduler) repeat(p *Peer, o *open, askers int, slow bool, n int, dst [
 		if b[0] == 0 || b[0] == stored || b.askers() != askers || b.asks(p.slot) {
 			continue
 		}
-		if slow && s.peers[b[0]].fast {
+		if slow && s.askedOfFast(b) {
 			continue
 		}
 		s.ask(p, o, k)
@@ -264,4 +267,9 @@ func (s *Scheduler) repeat(p *Peer, o *open, askers int, slow bool, n int, dst [
 		n--
 	}
 	return dst, n
+}
+
+// askedOfFast reports whether a block is in flight to a fast peer.
+func (s *Scheduler) askedOfFast(b *block) bool {
+	return slices.ContainsFunc(b[:b.askers()], func(slot uint16) bool { return s.peers[slot].fast })
 }

@@ -324,7 +324,7 @@ func TestScripts(t *testing.T) {
 			fast b 9 = 0.5 0.4 0.3
 			is a..bbb bbbbbb
 			endgame false`},
-		{"endgame asks the fewest-asked, three at most, never twice", 1, 3, `
+		{"endgame asks the fewest-asked, two at most, never twice", 1, 3, `
 			join a all
 			join b all
 			join c all
@@ -332,16 +332,37 @@ func TestScripts(t *testing.T) {
 			fast a 3 = 0.0 0.1 0.2
 			endgame true
 			fast b 1 = 0.2
+			fast c 9 = 0.1 0.0
+			is 222
+			fast a 90 =
+			fast d 9 =
+			fast b 90 =
+			is 222
+			got c 0.1 cancel a
+			is 2#2
+			got a 0.2 cancel b
+			got c 0.0 cancel a
+			is ###
+			fast b 9 =
+			good 0
+			complete true
+			endgame false`},
+		{"endgame asks three of whom two are slow", 1, 3, `
+			join a all
+			join b all
+			join c all
+			join d all
+			slow a 3 = 0.0 0.1 0.2
+			endgame true
+			slow b 1 = 0.2
 			fast c 9 = 0.1 0.0 0.2
 			is 223
-			fast a 90 =
-			fast d 9 = 0.1 0.0
-			fast b 90 =
-			is 333
-			got d 0.1 cancel a c
-			is 3#3
+			slow d 9 =
+			is 223
+			got c 0.1 cancel a
+			is 2#3
 			got a 0.2 cancel b c
-			got c 0.0 cancel a d
+			got c 0.0 cancel a
 			is ###
 			fast b 9 =
 			good 0
