@@ -53,7 +53,7 @@ func (o *Outcome) play(i int) {
 
 // again is the command that plays a row with a seed again and shows every decision.
 func (o *Outcome) again(seed uint64) string {
-	return fmt.Sprintf("go run ./cmd/internal/sim/tables -run '^%s$' -replay %d", o.Row, seed)
+	return fmt.Sprintf("go run ./cmd/internal/sim/tables -run '^%s$' -n %d -replay %d", o.Row, o.Row.Leechers, seed)
 }
 
 // Mean returns the mean of a figure over the seeds.

@@ -35,7 +35,7 @@ func TestFailuresNameTheWorstSeed(t *testing.T) {
 	}}
 	values := []float64{6, 2, 8}
 	o := &Outcome{Row: &row, Seeds: []uint64{10, 11, 12}, Values: [][]float64{values, values, values, values}}
-	const see = "; to see it: go run ./cmd/internal/sim/tables -run '^test-3$' -replay "
+	const see = "; to see it: go run ./cmd/internal/sim/tables -run '^test-3$' -n 3 -replay "
 	want := []string{
 		"test-3: much: 2.00 with seed 11, want at least 5.00" + see + "11",
 		"test-3: little: 8.00 with seed 12, want at most 5.00" + see + "12",
