@@ -40,6 +40,7 @@ type superState struct {
 	order    []int32 // all pieces, in a random order; those before next have been shown or are had by somebody
 	next     int
 	again    []int          // shown in vain: nobody had them when whom they were shown to left, or gave up on them
+	parted   []shownPiece   // sent to peers that have left since: they may pass them on out of our sight
 	out      piece.Bitfield // pieces that somebody has got of others than us; none is taken out
 	ours     piece.Bitfield // pieces that we have shown or sent to somebody, or that somebody had from the start
 	foreign  int            // how many others have turned up
@@ -471,6 +472,7 @@ func (c *Core) expireShown() {
 	if !c.super.on {
 		return
 	}
+	c.expireParted()
 	if !slices.ContainsFunc(c.links, func(l *link) bool { return l.interested }) {
 		c.super.servedAt = c.now
 	}
@@ -510,6 +512,18 @@ func (c *Core) expireShown() {
 	}
 }
 
+// expireParted, once a tick, gives up on pieces that left with those that had them.
+func (c *Core) expireParted() {
+	long := c.keptTime()
+	c.super.parted = slices.DeleteFunc(c.super.parted, func(p shownPiece) bool {
+		if c.now.Sub(p.since) <= long {
+			return false
+		}
+		c.showAgain(p)
+		return true
+	})
+}
+
 // waitsForTurn reports whether a peer has asked for some of a piece, and it is we who keep it waiting.
 func (c *Core) waitsForTurn(l *link, i int) bool {
 	return !l.upload.stuck(c.now) && slices.ContainsFunc(l.queue, func(b piece.Block) bool { return int(b.Piece) == i })
@@ -529,9 +543,7 @@ func (c *Core) shownLeft(l *link) {
 			c.super.backlog -= p.waits()
 			c.showAgain(p)
 		}
-		for _, p := range l.showing.kept {
-			c.showAgain(p)
-		}
+		c.super.parted = append(c.super.parted, l.showing.kept...)
 		l.showing = nil
 	}
 	if len(c.links) == 0 {

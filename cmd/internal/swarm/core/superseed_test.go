@@ -564,3 +564,37 @@ func TestASlowPeerHoldsNoSuperSeedUp(t *testing.T) {
 		t.Errorf("in half a minute the fast one was shown %d pieces, and could have taken %d", taken, 64*30)
 	}
 }
+
+// A piece that leaves with the peer that was sent it is not lost: others may get it out of our sight. If none does for long, it is
+// shown again.
+func TestAPieceMayBePassedOnOutOfSight(t *testing.T) {
+	for _, found := range []bool{false, true} {
+		s := joinedBy(t, SuperAuto, 64, 1, 2, 3, 4)
+		i := s.shown[2][0]
+		s.takes(2, i)
+		s.gets(2, i)
+		s.handle(Event{Op: Left, Link: 2})
+		again := func() bool {
+			return slices.Contains(slices.Concat(s.shown[3], s.shown[4]), i)
+		}
+		for range 8 {
+			s.takes(3, s.shown[3][len(s.shown[3])-1])
+			s.gets(4, s.shown[3][len(s.shown[3])-1])
+		}
+		if again() {
+			t.Error("it is shown again at once")
+		}
+		if found {
+			s.gets(4, i)
+		}
+		s.tick(keptFor)
+		for range 8 {
+			s.takes(3, s.shown[3][len(s.shown[3])-1])
+			s.gets(4, s.shown[3][len(s.shown[3])-1])
+			s.tick(time.Second)
+		}
+		if again() == found {
+			t.Errorf("somebody has it %t, and it is shown again %t", found, again())
+		}
+	}
+}
