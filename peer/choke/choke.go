@@ -32,6 +32,9 @@ type Candidate struct {
 	New        bool          // connected lately, so with little to trade
 	Unchoked   bool          // at present
 	Since      time.Duration // how long it has been choked or unchoked
+	Given      bool          // in SeedRound: it gave us something before we were complete
+	Claim      float64       // in SeedRound: how much the time that it waits counts
+	Sated      bool          // in SeedRound: it has had a few pieces since it was unchoked
 }
 
 // A Decision names who is to be unchoked; everybody else is to be choked.
@@ -141,15 +144,15 @@ func weight(c Candidate) int {
 	return 1
 }
 
-// Quantum is how long a seed lets a peer download before somebody else gets its slot: time for
-// a few whole pieces, which it can then trade.
+// Quantum is how long a seed lets a peer download, at most, before somebody else gets its slot.
 const Quantum = 60 * time.Second
 
 // SeedRound decides for a complete torrent, where nobody can give us anything. BEP 3 would
 // unchoke those who download fastest, which lets a few of them keep the seed for themselves; instead
-// slots go round. Whoever has been unchoked for less than [Quantum] stays, unless it takes nothing
-// and has had a round to begin with; the others follow in the order in which they have waited, and
-// last, if slots are left, come those whose quantum is over, fastest first.
+// slots go round. Whoever has been unchoked for less than [Quantum] stays until it is sated, with a few pieces that it
+// can trade, unless it takes nothing and has had a round to begin with; the others follow in the order in which they
+// have waited, as far as that counts, and last, if slots are left, come those whose time is over, fastest first. Those
+// that gave us something come before the others, but for one slot.
 func SeedRound(cs []Candidate, slots int) Decision {
 	if slots <= 0 {
 		return Decision{}
@@ -161,6 +164,9 @@ func SeedRound(cs []Candidate, slots int) Decision {
 		}
 	}
 	slices.SortFunc(ranked, byTurn)
+	if n := slices.IndexFunc(ranked, func(c Candidate) bool { return !c.Given }); n >= slots && slots > 1 {
+		ranked[slots-1] = ranked[n]
+	}
 	var d Decision
 	for _, c := range ranked[:min(slots, len(ranked))] {
 		d.Unchoke = append(d.Unchoke, c.ID)
@@ -170,19 +176,22 @@ func SeedRound(cs []Candidate, slots int) Decision {
 }
 
 func byTurn(a, b Candidate) int {
-	if c := cmp.Compare(turn(a), turn(b)); c != 0 {
+	if c := cmp.Or(cmp.Compare(turn(a), turn(b)), before(a.Given, b.Given)); c != 0 {
 		return c
 	}
 	if !a.Unchoked { // both wait
-		return cmp.Or(cmp.Compare(b.Since, a.Since), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(b.waited(), a.waited()), cmp.Compare(a.ID, b.ID))
 	}
 	return cmp.Or(cmp.Compare(b.Rate, a.Rate), cmp.Compare(a.ID, b.ID))
 }
 
+// waited is how long a candidate has waited, as far as it counts.
+func (c Candidate) waited() float64 { return c.Since.Seconds() * c.Claim }
+
 // turn ranks a candidate: within its quantum, waiting, quantum over.
 func turn(c Candidate) int {
 	switch {
-	case c.Unchoked && (c.Since < Every || c.Since < Quantum && c.Rate > 0):
+	case c.Unchoked && (c.Since < Every || c.Since < Quantum && c.Rate > 0 && !c.Sated):
 		return 0
 	case !c.Unchoked:
 		return 1

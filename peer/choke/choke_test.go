@@ -11,7 +11,7 @@ func source() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
 // peer writes a candidate shortly: i interested, s snubbed, n new, u unchoked, o owes, m masked.
 func peer(id uint64, rate float64, flags string) Candidate {
-	c := Candidate{ID: id, Rate: rate}
+	c := Candidate{ID: id, Rate: rate, Claim: 1}
 	for _, f := range flags {
 		switch f {
 		case 'i':
@@ -22,6 +22,8 @@ func peer(id uint64, rate float64, flags string) Candidate {
 			c.New = true
 		case 'u':
 			c.Unchoked = true
+		case 'g':
+			c.Given = true
 		case 'o':
 			c.Owes = true
 		case 'm':
@@ -139,6 +141,8 @@ func TestOptimisticIsFair(t *testing.T) {
 
 func TestSeedRound(t *testing.T) {
 	since := func(c Candidate, d time.Duration) Candidate { c.Since = d; return c }
+	sated := func(c Candidate) Candidate { c.Sated = true; return c }
+	claims := func(c Candidate, n float64) Candidate { c.Claim = n; return c }
 	for _, tt := range []struct {
 		name  string
 		cs    []Candidate
@@ -153,6 +157,11 @@ func TestSeedRound(t *testing.T) {
 		{"who takes nothing loses the rest of it", []Candidate{since(peer(1, 0, "iu"), Every), since(peer(2, 0, "i"), time.Second)}, 1, []uint64{2}},
 		{"who takes nothing stays if nobody waits", []Candidate{since(peer(1, 0, "iu"), Every)}, 1, []uint64{1}},
 		{"a quantum is over", []Candidate{since(peer(1, 9, "iu"), Quantum), since(peer(2, 0, "i"), time.Second)}, 1, []uint64{2}},
+		{"a quantum is kept until it is sated", []Candidate{sated(since(peer(1, 9, "iu"), Every)), since(peer(2, 0, "i"), time.Second)}, 1, []uint64{2}},
+		{"sated or not, it has a round", []Candidate{sated(since(peer(1, 9, "iu"), Every-1)), since(peer(2, 0, "i"), time.Hour)}, 1, []uint64{1}},
+		{"a wait counts by the claim", []Candidate{claims(since(peer(1, 0, "i"), 3), 0.2), since(peer(2, 0, "i"), 1), since(peer(3, 0, "i"), 2)}, 2, []uint64{2, 3}},
+		{"who gave something first", []Candidate{since(peer(1, 0, "i"), time.Hour), peer(2, 0, "ig"), peer(3, 0, "ig")}, 1, []uint64{2}},
+		{"but for one slot", []Candidate{since(peer(1, 0, "i"), time.Hour), peer(2, 0, "ig"), peer(3, 0, "ig"), peer(4, 0, "ig")}, 3, []uint64{1, 2, 3}},
 		{"longest wait first", []Candidate{since(peer(1, 0, "i"), 1), since(peer(2, 0, "i"), 3), since(peer(3, 0, "i"), 2)}, 2, []uint64{2, 3}},
 		{"quantum over, fastest first", []Candidate{since(peer(1, 1, "iu"), time.Hour), since(peer(2, 9, "iu"), time.Hour), since(peer(3, 0, "i"), 1)}, 2, []uint64{2, 3}},
 		{"equals by id", []Candidate{peer(3, 0, "i"), peer(1, 0, "i"), peer(2, 0, "i")}, 2, []uint64{1, 2}},

@@ -26,13 +26,17 @@ const (
 	// takesFor is how long a peer that was unchoked, or has asked for something, takes a place without asking for more.
 	takesFor = 500 * time.Millisecond
 
-	// While the line is idle somebody else is unchoked every idleEvery, the time that the last one may need to ask for
-	// something, up to mostUnchoked peers for each place.
-	idleEvery    = 150 * time.Millisecond
-	mostUnchoked = 3
+	// While the line is idle idleExtra others are unchoked every idleEvery, the time that the last ones may need to ask for
+	// something, up to mostUnchoked peers for each place. (Twice as many at once have pieces come from too many peers, in parts.)
+	idleEvery    = 100 * time.Millisecond
+	idleExtra    = 2
+	mostUnchoked = 6
 
 	// bytesPerSlot is how much uploading is worth another place, in bytes/s. Few places make quick pieces.
 	bytesPerSlot = 1 << 20
+
+	// sated is how many pieces a seed lets a peer have before somebody else gets its place.
+	sated = 4
 
 	// forgiven is what remains of a balance after the time between two rounds.
 	forgiven = 0.95
@@ -170,6 +174,9 @@ func (c *Core) rechoke() {
 		if unchoke && d.Optimistic == uint64(l.id) {
 			why = optimistically
 		}
+		if !unchoke && !l.interested && c.starts(l) {
+			continue // it was welcomed just now
+		}
 		c.setChoke(l, !unchoke, why)
 	}
 }
@@ -178,21 +185,21 @@ func (c *Core) rechoke() {
 // who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3), but by a super-seed, where a choke
 // takes nothing from anybody.
 func (c *Core) fillPlaces() {
+	c.welcome()
 	if !slices.ContainsFunc(c.links, waits) {
 		c.choking.idleAt = c.now.Add(idleEvery) // an idle line is not to be looked at with every block that comes in
 		return
 	}
 	slots, unchoked := c.slots(), c.unchokedCount()
-	free, why := slots-c.takers(), "a place is free"
-	if free <= 0 && c.idlesLong() {
-		free, why = 1, "the line is idle"
-	}
-	if c.super.on {
+	extra := mostUnchoked*slots - unchoked
+	free, why := min(slots-c.takers(), extra), "a place is free"
+	switch {
+	case c.super.on:
 		free, why = len(c.links), "a super-seed serves whom it shows something"
-	} else {
-		free = min(free, mostUnchoked*slots-unchoked)
-	}
-	if free <= 0 {
+	case free <= 0:
+		if c.idlesLong() {
+			c.fillLine(extra)
+		}
 		return
 	}
 	c.choking.idleAt = c.now.Add(idleEvery)
@@ -201,6 +208,43 @@ func (c *Core) fillPlaces() {
 		if free > 0 && waits(l) && !c.owes(l) && slices.Contains(d.Unchoke, uint64(l.id)) {
 			c.setChoke(l, false, why)
 			free--
+		}
+	}
+}
+
+// fillLine unchokes a few more, but no more than most, because the line is idle: those that lack most, who are the likeliest to
+// ask for something.
+func (c *Core) fillLine(most int) {
+	c.choking.idleAt = c.now.Add(idleEvery)
+	for range min(most, idleExtra) {
+		var next *link
+		for _, l := range c.links {
+			if waits(l) && !c.owes(l) && (next == nil || c.pick.sched.PeerCount(l.sched) < c.pick.sched.PeerCount(next.sched)) {
+				next = l
+			}
+		}
+		if next == nil {
+			return
+		}
+		c.setChoke(next, false, "the line is idle")
+	}
+}
+
+// welcome unchokes those who have nothing yet, before they know what we have and want it: each is the sooner one more who uploads.
+func (c *Core) welcome() {
+	if c.super.on || c.pick.sched.HavePieces().Empty() {
+		return
+	}
+	most := mostUnchoked * c.slots()
+	for _, l := range c.links {
+		if !l.amChoking {
+			most--
+		}
+	}
+	for _, l := range c.links {
+		if most > 0 && l.amChoking && l.gotHave && c.starts(l) {
+			c.setChoke(l, false, "it has nothing yet")
+			most--
 		}
 	}
 }
@@ -238,10 +282,17 @@ func (c *Core) chokeCandidates() []choke.Candidate {
 			ID: uint64(l.id), Rate: c.worth(l), Interested: l.interested, Snubbed: l.snubbed, Owes: c.owes(l), Balance: l.balance,
 			New: c.now.Sub(l.joined) < newFor, Unchoked: !l.amChoking, Since: c.now.Sub(l.chokedSince),
 			Masked: l.showing != nil,
+			Given:  l.gave.Total() > 0, Claim: c.claim(l), Sated: l.up.Total()-l.upBefore >= sated*c.cfg.Layout.PieceLength(),
 		})
 	}
 	c.choking.candidates = cs
 	return cs
+}
+
+// claim is how much the time counts that a peer waits for a place with a seed: up to five times as much if it lacks more, for a
+// swarm is done when its last is.
+func (c *Core) claim(l *link) float64 {
+	return 0.25 + 1 - float64(c.pick.sched.PeerCount(l.sched))/float64(c.cfg.Layout.Pieces())
 }
 
 // optimistically is why the optimistic unchoke is one.
@@ -257,6 +308,7 @@ func (c *Core) setChoke(l *link, choking bool, why string) {
 	if choking {
 		id = wire.Choke
 	}
+	l.upBefore = l.up.Total()
 	c.explain(Note{What: id.String(), Why: why, Link: l.id, Blocks: len(l.queue), Rate: c.worth(l)})
 	if !choking {
 		c.suggest(l, firstHints)
@@ -264,5 +316,6 @@ func (c *Core) setChoke(l *link, choking bool, why string) {
 		return
 	}
 	c.send(&l.contact, wire.Message{ID: wire.Choke})
+	l.upload.left = 0
 	c.dismiss(l)
 }

@@ -32,6 +32,7 @@ func chokeRig(t *testing.T, n LinkID) *rig {
 	r := newRig(t, Config{Layout: l, Have: have, Slots: 2})
 	for id := LinkID(1); id <= n; id++ {
 		r.join(id)
+		r.msg(id, wire.Message{ID: wire.Have, Index: 1}) // who has nothing is unchoked at once
 		r.say(id, wire.Interested)
 	}
 	return r
@@ -47,9 +48,9 @@ func (r *rig) unchoked() (ids []LinkID) {
 	return ids
 }
 
-// While nobody asks for anything another peer is unchoked every idleEvery, up to mostUnchoked for each place.
-func TestAnIdleLineUnchokesAnother(t *testing.T) {
-	r := chokeRig(t, 10)
+// While nobody asks for anything idleExtra peers more are unchoked every idleEvery, up to mostUnchoked for each place.
+func TestAnIdleLineUnchokesOthers(t *testing.T) {
+	r := chokeRig(t, 20)
 	was := len(r.unchoked())
 	if was > 3 {
 		t.Errorf("%d are unchoked at once, with two places", was)
@@ -59,7 +60,7 @@ func TestAnIdleLineUnchokesAnother(t *testing.T) {
 		r.handle(Event{Op: Tick})
 		r.handle(Event{Op: Tick})
 		n := len(r.unchoked())
-		if n > was+1 {
+		if n > was+idleExtra {
 			t.Errorf("%d were unchoked at once", n-was)
 		}
 		was = n
@@ -187,5 +188,76 @@ func TestExtraPlacesAreKeptWhileTheLineIsIdle(t *testing.T) {
 		if l := r.c.byID[1+id]; l.amChoking || r.now.Sub(l.chokedSince) < 3*choke.Every {
 			t.Errorf("%d was choked", l.id)
 		}
+	}
+}
+
+// Who says that it has nothing is unchoked before it is interested, but only so many are.
+func TestWhoHasNothingIsWelcome(t *testing.T) {
+	r := chokeRig(t, 0)
+	for id := LinkID(1); id <= 20; id++ {
+		r.handle(Event{Op: Joined, Link: id, Remote: fast(id)})
+		r.forget()
+		r.say(id, wire.HaveNone)
+		if got := !r.c.byID[id].amChoking; got != (id <= 2*mostUnchoked) {
+			t.Errorf("%d is unchoked: %t", id, got)
+		}
+	}
+	r.tick(choke.Every)
+	if l := r.c.byID[1]; l.amChoking {
+		t.Error("the next round takes it back")
+	}
+}
+
+// With our first piece, those who have none are unchoked.
+func TestTheFirstPieceIsOffered(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, mib, 64*kib)})
+	r.tick(0)
+	r.handle(Event{Op: Joined, Link: 2, Remote: fast(2)})
+	r.say(2, wire.HaveNone)
+	if !r.c.byID[2].amChoking {
+		t.Error("it is unchoked while we have nothing")
+	}
+	r.seed(1)
+	for _, b := range r.all(0) {
+		r.block(1, b)
+	}
+	r.handle(Event{Op: Verified, Piece: 0, OK: true})
+	if r.c.byID[2].amChoking {
+		t.Error("it is choked though we have a piece")
+	}
+}
+
+// An idle line is offered to those that lack most.
+func TestAnIdleLineIsForThoseThatLackMost(t *testing.T) {
+	r := chokeRig(t, 10)
+	for id := LinkID(1); id <= 10; id++ {
+		for i := range uint32(11 - id) {
+			if i != 1 {
+				r.msg(id, wire.Message{ID: wire.Have, Index: 2 + i})
+			}
+		}
+	}
+	was := r.unchoked()
+	lacks := LinkID(10)
+	for slices.Contains(was, lacks) {
+		lacks--
+	}
+	r.tick(idleEvery)
+	r.handle(Event{Op: Tick})
+	if now := r.unchoked(); len(now) <= len(was) || !slices.Contains(now, lacks) {
+		t.Errorf("%v were unchoked, and now are %v", was, now)
+	}
+}
+
+// Once we are complete, a peer's wait counts by what it lacks.
+func TestClaim(t *testing.T) {
+	r := chokeRig(t, 2)
+	for i := range uint32(r.c.cfg.Layout.Pieces() / 2) {
+		if i != 1 {
+			r.msg(2, wire.Message{ID: wire.Have, Index: i})
+		}
+	}
+	if a, b := r.c.claim(r.c.byID[1]), r.c.claim(r.c.byID[2]); a <= b || a > 5*b || b <= 0 {
+		t.Errorf("who lacks nearly all claims %v, who lacks half %v", a, b)
 	}
 }

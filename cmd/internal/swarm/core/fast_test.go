@@ -155,7 +155,7 @@ func TestAChokeKeepsWhatIsAllowed(t *testing.T) {
 	r.say(1, wire.Interested)
 	r.granted(1)
 	r.c.setChoke(r.c.byID[1], false, "")
-	for n := range uint32(4) { // the writer is full
+	for n := range uint32(6) { // the writer is full
 		r.msg(1, request(n, 0))
 	}
 	r.msg(1, request(7, 0))
@@ -245,8 +245,9 @@ func TestASeedSuggestsEverybodySomethingElse(t *testing.T) {
 		}
 	}
 	for id := LinkID(1); id <= 2; id++ {
-		r.fastPeer(id, addr(int(id)).Addr().String())
-		told("served from now on", Event{Op: Message, Link: id, Msg: wire.Message{ID: wire.Interested}}, firstHints)
+		r.handle(Event{Op: Joined, Link: id, Remote: fast(id)})
+		told("served from now on", Event{Op: Message, Link: id, Msg: wire.Message{ID: wire.HaveNone}}, firstHints)
+		r.say(id, wire.Interested)
 		told("begins a piece", Event{Op: Message, Link: id, Msg: request(uint32(id), 0)}, 1)
 		told("goes on", Event{Op: Message, Link: id, Msg: request(uint32(id), 1)}, 0)
 	}

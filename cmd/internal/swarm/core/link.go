@@ -76,6 +76,7 @@ type link struct {
 	// Serving: what it asks of us.
 	amChoking   bool
 	chokedSince time.Time     // when amChoking last changed
+	upBefore    int64         // bytes that had gone to it when amChoking last changed
 	queue       []piece.Block // asked for and not yet read, oldest first
 	asksAt      time.Time     // when it last asked for something that is not refused
 	upload      upload        // what it is being sent
@@ -235,6 +236,8 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 	}
 	l.gotHave = true
 	switch m.ID {
+	case wire.HaveNone:
+		c.choking.fill = true
 	case wire.HaveAll:
 		c.pick.sched.HaveAll(l.sched)
 	case wire.Bitfield:

@@ -197,7 +197,7 @@ func TestFloodsOfSmallMessagesLeaveNothing(t *testing.T) {
 	}
 }
 
-// A peer that asks and asks and does not read has 250 requests in our queue and two blocks in memory.
+// A peer that asks and asks and does not read has 250 requests in our queue and four blocks in memory.
 func TestARequestFloodIsBounded(t *testing.T) {
 	r := seedRig(t, false)
 	r.say(1, wire.Interested)
@@ -205,7 +205,7 @@ func TestARequestFloodIsBounded(t *testing.T) {
 	for n := range uint32(2000) {
 		r.msg(1, request(n/64%16, n%64))
 	}
-	r.want("no more is read than its writer may hold", "2x 1:read")
+	r.want("no more is read than its writer may hold", "4x 1:read")
 	if n := len(r.c.byID[1].queue); n != 250 {
 		t.Errorf("%d requests queued, want 250", n)
 	}
@@ -306,6 +306,7 @@ func TestAChokeRefusesWhatWaits(t *testing.T) {
 	r.tick(0)
 	for id := LinkID(1); id <= 2; id++ {
 		r.handle(Event{Op: Joined, Link: id, Remote: fast(id)})
+		r.msg(id, wire.Message{ID: wire.Have, Index: 1})
 		r.say(id, wire.Interested)
 	}
 	for n := range uint32(10) {
@@ -313,8 +314,8 @@ func TestAChokeRefusesWhatWaits(t *testing.T) {
 	}
 	r.forget()
 	r.tick(choke.Every)
-	r.want("choke first, then reject each (BEP 6)", "1:choke, 8x 1:reject request, 3x 2:suggest piece, 2:unchoke")
-	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
+	r.want("choke first, then reject each (BEP 6)", "1:choke, 6x 1:reject request, 3x 2:suggest piece, 2:unchoke")
+	r.handle(Event{Op: Sent, Link: 1, N: 4 * piece.BlockSize})
 	if r.has("1:read") {
 		t.Error("something was left to send")
 	}
@@ -367,6 +368,7 @@ func TestSeedsPart(t *testing.T) {
 		{"has everything", func(r *rig) { r.say(1, wire.HaveAll) }},
 		{"becomes complete", func(r *rig) {
 			r.say(1, wire.HaveNone)
+			r.forget()
 			for i := range uint32(16) {
 				r.msg(1, wire.Message{ID: wire.Have, Index: i})
 			}

@@ -359,6 +359,7 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 		return
 	}
 	c.pick.sched.Verified(i)
+	c.choking.fill = c.choking.fill || c.pick.sched.HavePieces().Count() == 1 // those who have nothing are welcome now
 	c.acquit(i, sums)
 	for _, l := range c.links {
 		// Those who have the piece are told too: a seed spreads what is rare by it, and knows a copy when it is whole.

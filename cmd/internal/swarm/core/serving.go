@@ -140,6 +140,7 @@ func (c *Core) sent(l *link, n int) {
 	n = min(n, l.upload.inFlight) // whatever the shell says, nobody gets credit that was not given
 	c.serving.reading -= n
 	l.upload.took(c.now, n)
+	c.turns.resumes(l)
 	c.serving.written(l)
 	l.balance -= float64(n)
 	c.overdraws(l)

@@ -59,7 +59,7 @@ func TestReadsAreHeldBackUntilTheSocketTakesThem(t *testing.T) {
 	for n := range uint32(maxQueue + window + 5) {
 		r.msg(1, request(n/64, n%64))
 	}
-	r.want("a window is read, a queue waits, the rest is refused", "1:suggest piece, 2x 1:read, 3x 1:suggest piece, 5x 1:reject request")
+	r.want("a window is read, a queue waits, the rest is refused", "1:suggest piece, 4x 1:read, 3x 1:suggest piece, 5x 1:reject request")
 	r.handle(Event{Op: Sent, Link: 1, N: 2 * piece.BlockSize})
 	r.want("as much as was sent", "2x 1:read")
 	last := uint32(maxQueue + window - 1)
@@ -89,8 +89,10 @@ func TestASlotThatIsGivenUpGoesToTheNext(t *testing.T) {
 	l := layoutOf(t, 16*mib, mib)
 	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: 1})
 	r.tick(0)
-	r.join(1)
-	r.join(2)
+	for id := LinkID(1); id <= 2; id++ {
+		r.join(id)
+		r.msg(id, wire.Message{ID: wire.Have, Index: 1}) // who has nothing is unchoked at once
+	}
 	r.forget()
 	r.say(1, wire.Interested)
 	r.say(2, wire.Interested)
@@ -108,10 +110,11 @@ func TestSeedsGoRound(t *testing.T) {
 	l := layoutOf(t, 16*mib, mib)
 	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: 1})
 	r.tick(0)
-	r.join(1)
-	r.join(2)
-	r.say(1, wire.Interested)
-	r.say(2, wire.Interested)
+	for id := LinkID(1); id <= 2; id++ {
+		r.join(id)
+		r.msg(id, wire.Message{ID: wire.Have, Index: 1}) // who has nothing is unchoked at once
+		r.say(id, wire.Interested)
+	}
 	r.msg(1, request(0, 0)) // a line that is idle would have a place for both
 	r.forget()
 	for range choke.Quantum / choke.Every {

@@ -9,17 +9,17 @@ import (
 // turnState decides in which order the requests of all peers are served. They come in turns of a piece: a piece that
 // is sent to one peer after the other is there, and passed on, long before the last of as many that are sent side by side.
 //
-// While we download, a turn goes to the peer that we owe most, as a tit-for-tat of bytes. Peers that have given
-// nothing lately get what is left over, or a small share of what the others get if nothing is; and of those that owe us
-// more than an advance, only that share. Among them, and among all once we are complete, everybody gets as many bytes.
+// Who has nothing yet comes first, for it can upload nothing before it has a piece; each has that once of us, whatever it says.
+// While we download, a turn then goes to the peer that we owe most, as a tit-for-tat of bytes. Peers that have given
+// nothing lately get what is left over, or a small share of what the others get if nothing is; strangers get only an
+// advance in a turn, and those that owe us more than that only a part of that share. Among them, and among all once we are
+// complete, everybody gets as many bytes.
 //
 // So much is in the hands of the writers that the line stays busy, and no more: what waits there is out of
 // reach of a choke and a cancel, and everything we say waits behind it.
 type turnState struct {
 	of     *link // whose turn it is
 	length int   // of a turn, in bytes
-	left   int   // bytes of this one
-	gift   bool  // it goes to a peer that has given nothing lately
 	gifts  int   // bytes that such peers may have now, whoever else waits; below zero, what is to be saved first
 	trade  bool  // somebody who wants something of us gives us something, as of the last tick
 	share  int64 // of the peer that was last chosen for its share
@@ -34,20 +34,26 @@ const (
 	giftShare = 25
 	oweCost   = 10
 
-	// advance is what a peer gets of us before it must give something back: a piece, mostly, which it can trade.
-	advance = 256 << 10
+	// advance is what a peer that has something to trade gets of us before it must give something back. (Four times as
+	// much lets those who never give have a tenth of everything in the first twenty seconds of a swarm of a hundred.)
+	advance = 64 << 10
+
+	// mostStart is the most that a peer gets of us before all others because it has nothing: a piece, if it is no larger.
+	mostStart = 1 << 20
 
 	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
 	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
 	// stuck: the line is not kept for it.
 	lineTime                = 100 * time.Millisecond
 	leastLine               = 64 << 10
-	leastWriter, mostWriter = 32 << 10, 512 << 10
+	leastWriter, mostWriter = 64 << 10, 512 << 10
 	stuckAfter              = 250 * time.Millisecond
 )
 
 // An upload is what one peer gets of us: its part in the turns.
 type upload struct {
+	left     int       // bytes of its turn; it has none if that is not above 0
+	gift     bool      // the turn is one of a peer that has given nothing lately
 	inFlight int       // bytes being read or in the writer's hands
 	moved    time.Time // when it last took some of these, or got the first
 	speed    float64   // bytes/s at which it takes them
@@ -75,11 +81,10 @@ func (u *upload) room(size int) bool { return u.inFlight == 0 || u.inFlight+size
 func (c *Core) serveInTurn() {
 	t := &c.turns
 	for c.serving.asking > 0 && c.limits.up.Open(c.now) && c.lineHasRoom() {
-		if l := t.of; l == nil || t.left <= 0 || !c.canServe(l) {
+		if l := t.of; l == nil || l.upload.left <= 0 || !c.canServe(l) {
 			if t.of = c.nextTurn(); t.of == nil {
 				return
 			}
-			t.left = t.length
 		}
 		c.serve(t.of)
 	}
@@ -127,34 +132,73 @@ func (c *Core) turnLength() int {
 // it has at once, for it may be somebody who asks for a few blocks at a time.
 func (t *turnState) begins(l *link) {
 	l.upload.share = max(l.upload.share, t.share-int64(t.length))
-	if t.gift && t.of != nil && l.upload.share < t.of.upload.share {
-		t.left = 0
+	t.resumes(l)
+}
+
+// resumes notes that more can be handed out to a peer, whose turn, if it was interrupted, goes on at once where it has had less than the
+// one whose turn it is now.
+func (t *turnState) resumes(l *link) {
+	if o := t.of; o != nil && l.upload.left > 0 && l.upload.share < o.upload.share {
+		t.of = l
 	}
 }
 
-// nextTurn returns the link whose turn is next, or nil if none can be served.
+// nextTurn returns the link whose turn is next, or nil if none can be served. A turn that was interrupted, because the
+// writer took no more or the peer asked for no more, goes on before another begins.
 func (c *Core) nextTurn() *link {
 	t := &c.turns
-	var trader, other *link
+	t.length = c.turnLength()
+	var first, trader, other *link
 	for _, l := range c.links {
 		switch {
 		case !c.canServe(l):
+		case l.upload.left > 0:
+			return l
+		case c.starts(l):
+			first = lessServed(first, l)
 		case c.trades(l):
 			if trader == nil || l.balance > trader.balance {
 				trader = l
 			}
-		case c.owes(l) && t.gifts < t.length:
-		case other == nil || l.upload.share < other.upload.share:
-			other = l
+		case !c.owes(l) || t.gifts >= t.length:
+			other = lessServed(other, l)
 		}
 	}
-	t.gift = other != nil && (trader == nil || t.gifts >= t.length)
-	t.length = c.turnLength()
-	if !t.gift {
-		return trader
+	next, gift := trader, false
+	switch {
+	case first != nil:
+		next, gift = first, true
+	case other != nil && (trader == nil || t.gifts >= t.length):
+		next, gift = other, true
+	case trader == nil:
+		return nil
 	}
-	t.share = max(t.share, other.upload.share)
-	return other
+	if gift {
+		t.share = max(t.share, next.upload.share)
+	}
+	next.upload.gift, next.upload.left = gift, c.turnOf(next)
+	return next
+}
+
+// lessServed returns the one of two links, of which the first may be nil, that has had less.
+func lessServed(a, b *link) *link {
+	if a == nil || b.upload.share < a.upload.share {
+		return b
+	}
+	return a
+}
+
+// turnOf is how many bytes a link has in its turn. Where peers trade, a stranger that has something is to show first that it does.
+func (c *Core) turnOf(l *link) int {
+	if c.turns.trade && l.gave.Total() == 0 && !c.starts(l) {
+		return min(c.turns.length, advance)
+	}
+	return c.turns.length
+}
+
+// starts reports whether a peer has no piece, and has not had as much as one of us.
+func (c *Core) starts(l *link) bool {
+	return c.pick.sched.PeerCount(l.sched) == 0 && l.up.Total() < min(c.cfg.Layout.PieceLength(), mostStart)
 }
 
 // trades reports whether a peer gives us something for what it gets. Nobody does once we are complete.
@@ -163,7 +207,7 @@ func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(
 // owes reports whether a peer has had its advance and gives nothing, although it could or although others do. Where
 // nobody trades with us it is no fault to have nothing that we want: a seed gives, but leaves the line to others.
 func (c *Core) owes(l *link) bool {
-	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance >= -advance {
+	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance > -advance {
 		return false
 	}
 	return l.amInterested && (l.choked || l.snubbed) || l.gave.Total() == 0
@@ -174,12 +218,12 @@ func (c *Core) serve(l *link) {
 	t, b := &c.turns, l.queue[0]
 	c.serving.queue(l, l.queue[:copy(l.queue, l.queue[1:])])
 	size := int(b.Length)
-	t.left -= size
+	l.upload.left -= size
 	l.upload.share += int64(size)
 	switch {
-	case t.gift && c.owes(l):
+	case l.upload.gift && c.owes(l):
 		t.gifts -= oweCost * size
-	case t.gift:
+	case l.upload.gift:
 		t.gifts = max(min(t.gifts, 0), t.gifts-size) // nobody else may have waited
 	default:
 		t.gifts = min(t.gifts+size*giftShare/100, t.length)

@@ -36,6 +36,7 @@ func newTurnRig(t *testing.T, seed bool, ids ...LinkID) *turnRig {
 	r.tick(0)
 	for _, id := range ids {
 		r.join(id)
+		r.msg(id, wire.Message{ID: wire.Have, Index: 0})
 		r.say(id, wire.Interested)
 		if l := r.c.byID[id]; l.amChoking {
 			t.Fatalf("%d is choked", id)
@@ -344,5 +345,72 @@ func TestWhoIsStuckGetsNoMoreThanHalf(t *testing.T) {
 	r.asks(stuck+1, 4)
 	if n := r.shares()[stuck+1]; n != 4 {
 		t.Errorf("who takes something got %d blocks of 4", n)
+	}
+}
+
+// Who has nothing is served before those that we owe, until it has had as much as a piece, whatever it says it has then.
+func TestWhoHasNothingComesFirst(t *testing.T) {
+	r := newTurnRig(t, false, 1)
+	r.trades(1, 100*mib)
+	r.goes(20, 1)
+	r.join(2)
+	r.say(2, wire.Interested)
+	r.asks(2, 8)
+	r.order, r.unsent = nil, r.unsent[:0]
+	r.handle(Event{Op: Sent, Link: 1, N: r.c.byID[1].upload.inFlight})
+	r.goes(60, 1, 2)
+	if n := len(r.order); n < 40 {
+		t.Fatalf("%d blocks in all", n)
+	}
+	late := r.order[24:]
+	r.order = r.order[:24]
+	// Its piece of 64 KiB, and what of its next turn was handed out before that had gone.
+	if n := r.shares(); n[2] < 4 || n[2] > 12 {
+		t.Errorf("of the first 24 blocks it got %d, want a piece or a little more", n[2])
+	}
+	r.order = late
+	if n := r.shares(); n[1] < 3*n[2] {
+		t.Errorf("later it got %d blocks and who is owed most %d", n[2], n[1])
+	}
+}
+
+// A turn that ends in the middle, because the writer takes no more, goes on before another begins, and at once if the one whose turn it
+// is has had more.
+func TestAnInterruptedTurnGoesOn(t *testing.T) {
+	r := newTurnRig(t, true, 1, 2, 3)
+	r.asks(1, 8) // four of them fill the line
+	r.asks(2, 8)
+	r.asks(3, 8)
+	one, two := r.c.byID[1], r.c.byID[2]
+	for _, tt := range []struct{ had, left, want int }{{0, kib, 1}, {2, kib, 2}, {0, 0, 2}} {
+		r.c.turns.of = two
+		one.upload.share, one.upload.left, two.upload.share = int64(tt.had)*mib, tt.left, mib
+		one.upload.inFlight, r.c.serving.reading = 64*kib, mib // there is room for nothing
+		r.c.begin(r.now)
+		r.c.sent(one, piece.BlockSize)
+		if got := r.c.turns.of.id; got != LinkID(tt.want) {
+			t.Errorf("with %d KiB left of its turn, and %d MiB to the other's one, it is the turn of %d", tt.left/kib, tt.had, got)
+		}
+	}
+	one.upload.share, one.upload.left, two.upload.left = 2*mib, kib, 0
+	if next := r.c.nextTurn(); next != one {
+		t.Errorf("the next turn is that of %d", next.id)
+	}
+}
+
+// Where peers trade, a stranger that has something gets no more than an advance in a turn.
+func TestAStrangersTurnIsShort(t *testing.T) {
+	r := newTurnRig(t, false, 1, 2, 3)
+	r.c.turns.length = 256 * kib
+	r.trades(1, mib)
+	r.tick(2 * time.Second)
+	for id, want := range map[LinkID]int{1: 256 * kib, 2: advance} {
+		if n := r.c.turnOf(r.c.byID[id]); n != want {
+			t.Errorf("a turn of %d is %d bytes, want %d", id, n, want)
+		}
+	}
+	r.c.turns.trade = false
+	if n := r.c.turnOf(r.c.byID[2]); n != 256*kib {
+		t.Errorf("nobody trades, and a turn is %d bytes", n)
 	}
 }
