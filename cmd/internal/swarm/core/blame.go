@@ -441,14 +441,15 @@ func (c *Core) canRetry(l *link, t *trial) bool {
 func unproven(l *link) bool { return l != nil && l.proven < manyGood }
 
 // retrier returns the suspect to fetch the piece of a trial again: the one that has sent most good blocks. It is nil if
-// somebody else can or, for a while, may be about to be allowed to.
+// somebody else can or, for a while, may be about to be allowed to, and while others have anything else to give: of those, one may
+// come to have the piece, too.
 func (c *Core) retrier(t *trial) (best *link) {
 	patient := c.now.Sub(t.since) < choke.Every
 	for _, l := range c.links {
 		able := c.canRetry(l, t)
 		switch {
 		case !c.blame.suspected(l):
-			if able || patient && c.pick.sched.Has(l.sched, t.piece) {
+			if able || patient && c.pick.sched.Has(l.sched, t.piece) || l.gave.Rate(c.now) > 0 {
 				return nil
 			}
 		case able && (best == nil || l.proven > best.proven):
