@@ -223,8 +223,8 @@ func (s *Scheduler) early(p *Peer) (int, bool) {
 }
 
 // duplicate asks p for up to n blocks that are in flight to others: first those asked of one
-// slow peer alone, then those of one peer, then of two slow ones. It returns how many of n are left. A third
-// copy of what a fast peer owes is rarely the first to come, and often sent in vain.
+// slow peer alone, then those of one peer, then of two that are slow or stalled. It returns how many of n are left. A third
+// copy of what a fast peer sends is rarely the first to come, and often sent in vain.
 func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) ([]Block, int) {
 	for _, pass := range [...]struct {
 		askers int
@@ -269,7 +269,7 @@ func (s *Scheduler) repeat(p *Peer, o *open, askers int, slow bool, n int, dst [
 	return dst, n
 }
 
-// askedOfFast reports whether a block is in flight to a fast peer.
+// askedOfFast reports whether a block is in flight to a fast peer that does send something.
 func (s *Scheduler) askedOfFast(b *block) bool {
-	return slices.ContainsFunc(b[:b.askers()], func(slot uint16) bool { return s.peers[slot].fast })
+	return slices.ContainsFunc(b[:b.askers()], func(slot uint16) bool { return s.peers[slot].fast && !s.peers[slot].stalled })
 }

@@ -17,6 +17,15 @@ func (s *Scheduler) SetChoking(p *Peer, on bool) {
 	p.dry = stamp{}
 }
 
+// SetStalled notes whether p, though it owes blocks, has sent nothing for a while. In the endgame others are asked for them
+// as if p were slow.
+func (s *Scheduler) SetStalled(p *Peer, on bool) {
+	if on && !p.stalled {
+		s.epoch++
+	}
+	p.stalled = on
+}
+
 // Allow says that p serves piece i even while it chokes us, should it have it (BEP 6, allowed fast). Of very many
 // such pieces the first count.
 func (s *Scheduler) Allow(p *Peer, i int) {

@@ -11,6 +11,7 @@ type Peer struct {
 	slot     uint16   // index in Scheduler.peers, never 0; 0 after it has left
 	all      bool     // it has every piece, and have is not used
 	fast     bool     // as of the last Next
+	stalled  bool     // it owes blocks, and has sent nothing for a while
 	choking  bool     // it is to be asked for nothing but what it allows
 	only     int      // number of the one piece that it is asked for, counted from 1; 0 means any
 	have     Bitfield // made with the first piece

@@ -138,6 +138,8 @@ func (sc *script) run(f []string) (got, want string) {
 		sc.s.Lost(p, sc.number(f[2]))
 	case "chokes", "unchokes":
 		sc.s.SetChoking(p, f[0] == "chokes")
+	case "stalls":
+		sc.s.SetStalled(p, true)
 	case "allows":
 		sc.s.Allow(p, sc.number(f[2]))
 	case "refuses":
@@ -368,6 +370,18 @@ func TestScripts(t *testing.T) {
 			good 0
 			complete true
 			endgame false`},
+		{"endgame asks a third if both others stall", 1, 2, `
+			join a all
+			join b all
+			join c all
+			fast a 2 = 0.0 0.1
+			fast b 2 = 0.1 0.0
+			fast c 2 =
+			stalls a
+			fast c 2 =
+			stalls b
+			fast c 2 = 0.1 0.0
+			is 33`},
 		{"endgame spares a peer that is busy", 2, 2, `
 			join a all
 			join b all

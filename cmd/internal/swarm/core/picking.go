@@ -24,6 +24,10 @@ const (
 	// snubAfter is how long a peer may owe us blocks before others are asked for them.
 	snubAfter = 20 * time.Second
 
+	// stalledAfter is how long a fast peer may owe us blocks until, in the endgame, a third peer is asked for them: longer than
+	// those take that serve in turns.
+	stalledAfter = 5 * time.Second
+
 	// askPause keeps a peer that chokes and unchokes, or rejects what it has just allowed, from
 	// making us ask for the same block more than once a second.
 	askPause = time.Second
@@ -317,7 +321,12 @@ func (c *Core) checkTimeouts() {
 		if l.asked.lost() > 0 && c.now.Sub(l.lostAt) >= lostFor {
 			l.asked.expire()
 		}
-		if l.asked.live > 0 && c.now.Sub(l.lastBlock) >= snubAfter {
+		waited := time.Duration(0)
+		if l.asked.live > 0 {
+			waited = c.now.Sub(l.lastBlock)
+		}
+		c.pick.sched.SetStalled(l.sched, waited >= stalledAfter)
+		if waited >= snubAfter {
 			c.snub(l)
 		}
 		for {
