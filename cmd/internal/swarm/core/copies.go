@@ -19,10 +19,10 @@ type copyState struct {
 	perPlace map[netip.Addr]int      // of owners; look-up only
 }
 
-// placeOf is what one subscriber has of addresses: one of IPv4, but of IPv6 at least the 2^64 of a network, each of which its
+// placeOf is what one subscriber has of addresses: one of IPv4, but of public IPv6 at least the 2^64 of a network, each of which its
 // host may take.
 func placeOf(ip netip.Addr) netip.Addr {
-	if ip.Is4() || ip.IsLoopback() {
+	if ip.Is4() || ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() {
 		return ip
 	}
 	return netip.PrefixFrom(ip, 64).Masked().Addr()

@@ -772,16 +772,17 @@ func (c *Core) tellHad() {
 	if !due(c.now, s.tellAt) {
 		return
 	}
-	left := mostTold
+	each, more := mostTold/max(1, len(c.links)), false
 	for _, l := range c.links {
-		for ; l.untold > 0 && left > 0; l.untold-- {
+		for left := each; l.untold > 0 && left > 0; l.untold-- {
 			if i := s.pieces.Len() - l.untold; s.pieces.Has(i) {
 				c.tellHave(l, i)
 				left--
 			}
 		}
+		more = more || l.untold > 0
 	}
-	if s.tellAt = c.now.Add(tellEvery); left > 0 {
+	if s.tellAt = c.now.Add(tellEvery); !more {
 		*s = hadState{}
 	}
 }

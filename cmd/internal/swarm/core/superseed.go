@@ -558,7 +558,7 @@ func (c *Core) keptBack() (n int) {
 	}
 	for i := range c.cfg.Layout.Pieces() {
 		sent := func(l *link) bool { return l.showing != nil && indexOf(l.showing.kept, i) >= 0 }
-		if c.pick.sched.Availability(i) == 0 && !slices.ContainsFunc(c.links, sent) {
+		if c.pick.sched.Availability(i) == 0 && indexOf(c.super.parted, i) < 0 && !slices.ContainsFunc(c.links, sent) {
 			n++
 		}
 	}
