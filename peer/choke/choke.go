@@ -1,4 +1,4 @@
-// Package choke decides who may download from us. It is pure: [Round] and [SeedRound] look at all
+// Package choke decides who may download from us. It is pure: [Round], [SeedRound] and [SuperSeedRound] look at all
 // peers and name those to be unchoked; the caller sends what has changed.
 //
 // BEP 3: "The currently deployed choking algorithm avoids fibrillation by only changing who's
@@ -33,7 +33,7 @@ type Candidate struct {
 	Unchoked   bool          // at present
 	Since      time.Duration // how long it has been choked or unchoked
 	Given      bool          // in SeedRound: it gave us something before we were complete
-	Claim      float64       // in SeedRound: how much the time that it waits counts
+	Claim      float64       // in SeedRound: how much the time that it waits counts; 0 if it left its last slot unused
 	Sated      bool          // in SeedRound: it has had a few pieces since it was unchoked
 }
 
@@ -151,8 +151,8 @@ const Quantum = 60 * time.Second
 // unchoke those who download fastest, which lets a few of them keep the seed for themselves; instead
 // slots go round. Whoever has been unchoked for less than [Quantum] stays until it is sated, with a few pieces that it
 // can trade, unless it takes nothing and has had a round to begin with; the others follow in the order in which they
-// have waited, as far as that counts, and last, if slots are left, come those whose time is over, fastest first. Those
-// that gave us something come before the others, but for one slot.
+// have waited, as far as that counts; if slots are left, come those whose time is over, fastest first, and last those that left
+// their last slot unused. Those that gave us something come before the others, but for one slot.
 func SeedRound(cs []Candidate, slots int) Decision {
 	if slots <= 0 {
 		return Decision{}
@@ -164,7 +164,7 @@ func SeedRound(cs []Candidate, slots int) Decision {
 		}
 	}
 	slices.SortFunc(ranked, byTurn)
-	if n := slices.IndexFunc(ranked, func(c Candidate) bool { return !c.Given }); n >= slots && slots > 1 {
+	if n := slices.IndexFunc(ranked, func(c Candidate) bool { return !c.Given }); n >= slots && slots > 1 && turn(ranked[slots-1]) > 0 {
 		ranked[slots-1] = ranked[n]
 	}
 	var d Decision
@@ -188,13 +188,15 @@ func byTurn(a, b Candidate) int {
 // waited is how long a candidate has waited, as far as it counts.
 func (c Candidate) waited() float64 { return c.Since.Seconds() * c.Claim }
 
-// turn ranks a candidate: within its quantum, waiting, quantum over.
+// turn ranks a candidate: within its quantum, waiting, quantum over, waiting without a claim.
 func turn(c Candidate) int {
 	switch {
 	case c.Unchoked && (c.Since < Every || c.Since < Quantum && c.Rate > 0 && !c.Sated):
 		return 0
-	case !c.Unchoked:
+	case !c.Unchoked && c.Claim > 0:
 		return 1
+	case !c.Unchoked:
+		return 3
 	}
 	return 2
 }

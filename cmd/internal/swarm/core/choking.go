@@ -35,8 +35,12 @@ const (
 	// bytesPerSlot is how much uploading is worth another place, in bytes/s. Few places make quick pieces.
 	bytesPerSlot = 1 << 20
 
-	// sated is how many pieces a seed lets a peer have before somebody else gets its place.
-	sated = 4
+	// sated is how many pieces, and leastSated how many bytes, a seed lets a peer have before somebody else gets its place.
+	sated, leastSated = 4, 1 << 20
+
+	// welcomeFor is how long, at least, a peer that has nothing has to get its first piece. (Kept for longer, so many share the line
+	// that pieces come in parts.)
+	welcomeFor = 3 * time.Second
 
 	// forgiven is what remains of a balance after the time between two rounds.
 	forgiven = 0.95
@@ -62,7 +66,7 @@ func (c *Core) interested(l *link, is bool) {
 		s.next = c.now
 	case is == l.amChoking:
 		s.fill = true // it wants a place, or has just given one up
-	case is && c.takers() > c.slots():
+	case is && !c.starts(l) && c.takers() > c.slots():
 		// BEP 3: peers who give more but are not interested "get unchoked and if they become
 		// interested the worst uploader gets choked". Not at every whim of theirs, though.
 		s.next = earlier(s.next, s.last.Add(time.Second))
@@ -174,8 +178,8 @@ func (c *Core) rechoke() {
 		if unchoke && d.Optimistic == uint64(l.id) {
 			why = optimistically
 		}
-		if !unchoke && !l.interested && c.starts(l) {
-			continue // it was welcomed just now
+		if !unchoke && c.starts(l) && !c.super.on && c.now.Sub(l.chokedSince) < welcomeFor {
+			continue // it had no time to begin
 		}
 		c.setChoke(l, !unchoke, why)
 	}
@@ -203,13 +207,22 @@ func (c *Core) fillPlaces() {
 		return
 	}
 	c.choking.idleAt = c.now.Add(idleEvery)
-	d := c.decide(unchoked+free, false)
+	d := c.fillFrom(unchoked, free)
 	for _, l := range c.links {
 		if free > 0 && waits(l) && !c.owes(l) && slices.Contains(d.Unchoke, uint64(l.id)) {
 			c.setChoke(l, false, why)
 			free--
 		}
 	}
+}
+
+// fillFrom decides who gets the places that are free. A seed asks only about those who wait: whoever has a place keeps it until the
+// next round.
+func (c *Core) fillFrom(unchoked, free int) choke.Decision {
+	if !c.leaving.complete || c.super.on {
+		return c.decide(unchoked+free, false)
+	}
+	return choke.SeedRound(slices.DeleteFunc(c.chokeCandidates(), func(o choke.Candidate) bool { return o.Unchoked }), free)
 }
 
 // fillLine unchokes a few more, but no more than most, because the line is idle: those that lack most, who are the likeliest to
@@ -219,7 +232,7 @@ func (c *Core) fillLine(most int) {
 	for range min(most, idleExtra) {
 		var next *link
 		for _, l := range c.links {
-			if waits(l) && !c.owes(l) && (next == nil || c.pick.sched.PeerCount(l.sched) < c.pick.sched.PeerCount(next.sched)) {
+			if waits(l) && !c.owes(l) && (next == nil || c.lacks(l) > c.lacks(next)) {
 				next = l
 			}
 		}
@@ -230,7 +243,8 @@ func (c *Core) fillLine(most int) {
 	}
 }
 
-// welcome unchokes those who have nothing yet, before they know what we have and want it: each is the sooner one more who uploads.
+// welcome unchokes those who have nothing yet, before they know what we have and want it, each once: each is the sooner one
+// more who uploads.
 func (c *Core) welcome() {
 	if c.super.on || c.pick.sched.HavePieces().Empty() {
 		return
@@ -242,7 +256,8 @@ func (c *Core) welcome() {
 		}
 	}
 	for _, l := range c.links {
-		if most > 0 && l.amChoking && l.gotHave && c.starts(l) {
+		if most > 0 && l.amChoking && l.gotHave && !l.welcome && c.starts(l) {
+			l.welcome = true
 			c.setChoke(l, false, "it has nothing yet")
 			most--
 		}
@@ -281,8 +296,7 @@ func (c *Core) chokeCandidates() []choke.Candidate {
 		cs = append(cs, choke.Candidate{
 			ID: uint64(l.id), Rate: c.worth(l), Interested: l.interested, Snubbed: l.snubbed, Owes: c.owes(l), Balance: l.balance,
 			New: c.now.Sub(l.joined) < newFor, Unchoked: !l.amChoking, Since: c.now.Sub(l.chokedSince),
-			Masked: l.showing != nil,
-			Given:  l.gave.Total() > 0, Claim: c.claim(l), Sated: l.up.Total()-l.upBefore >= sated*c.cfg.Layout.PieceLength(),
+			Masked: l.showing != nil, Given: c.gaveUs(l), Claim: c.claim(l), Sated: c.isSated(l),
 		})
 	}
 	c.choking.candidates = cs
@@ -290,10 +304,28 @@ func (c *Core) chokeCandidates() []choke.Candidate {
 }
 
 // claim is how much the time counts that a peer waits for a place with a seed: up to five times as much if it lacks more, for a
-// swarm is done when its last is.
+// swarm is done when its last is; and not at all if it has made no use of its last place.
 func (c *Core) claim(l *link) float64 {
-	return 0.25 + 1 - float64(c.pick.sched.PeerCount(l.sched))/float64(c.cfg.Layout.Pieces())
+	if l.idled {
+		return 0
+	}
+	return 0.25 + c.lacks(l)
 }
+
+// lacks is the part of the torrent that a peer lacks, as far as we know. What it got of us it has, whether it says so or not.
+func (c *Core) lacks(l *link) float64 {
+	got := l.up.Total() / c.cfg.Layout.PieceLength()
+	has := max(got, int64(c.pick.sched.PeerCount(l.sched)))
+	return max(0, 1-float64(has)/float64(c.cfg.Layout.Pieces()))
+}
+
+// isSated reports whether a peer has had enough for one place of ours.
+func (c *Core) isSated(l *link) bool {
+	return l.up.Total()-l.upBefore >= max(sated*c.cfg.Layout.PieceLength(), leastSated)
+}
+
+// gaveUs reports whether a peer has given us something, and not only a block to be preferred for it.
+func (c *Core) gaveUs(l *link) bool { return l.gave.Total() >= c.cfg.Layout.PieceLength() }
 
 // optimistically is why the optimistic unchoke is one.
 const optimistically = "optimistically"
@@ -304,6 +336,7 @@ func (c *Core) setChoke(l *link, choking bool, why string) {
 		return
 	}
 	l.amChoking, l.chokedSince = choking, c.now
+	l.idled = choking && l.up.Total() == l.upBefore
 	id := wire.Unchoke
 	if choking {
 		id = wire.Choke

@@ -191,20 +191,40 @@ func TestExtraPlacesAreKeptWhileTheLineIsIdle(t *testing.T) {
 	}
 }
 
-// Who says that it has nothing is unchoked before it is interested, but only so many are.
+// Who says that it has nothing is unchoked before it is interested, but only so many are, and none for long that wants nothing, nor
+// twice. Whoever wants something has time to begin, however many there are.
 func TestWhoHasNothingIsWelcome(t *testing.T) {
 	r := chokeRig(t, 0)
-	for id := LinkID(1); id <= 20; id++ {
+	joins := func(id LinkID) bool {
 		r.handle(Event{Op: Joined, Link: id, Remote: fast(id)})
-		r.forget()
 		r.say(id, wire.HaveNone)
-		if got := !r.c.byID[id].amChoking; got != (id <= 2*mostUnchoked) {
+		return !r.c.byID[id].amChoking
+	}
+	for id := LinkID(1); id <= 20; id++ {
+		if got := joins(id); got != (id <= 2*mostUnchoked) {
 			t.Errorf("%d is unchoked: %t", id, got)
 		}
 	}
-	r.tick(choke.Every)
-	if l := r.c.byID[1]; l.amChoking {
-		t.Error("the next round takes it back")
+	for id := LinkID(1); id <= 6; id++ {
+		r.say(id, wire.Interested)
+		for n := range uint32(4) {
+			r.msg(id, request(1, n))
+		}
+	}
+	r.tick(choke.Every - time.Second)
+	if n := len(r.unchoked()); n != 2*mostUnchoked {
+		t.Errorf("%d are unchoked after nine seconds", n)
+	}
+	for range 3 {
+		r.tick(choke.Every)
+	}
+	for _, id := range r.unchoked() {
+		if id > 6 && id <= 2*mostUnchoked {
+			t.Errorf("%d wants nothing, and keeps its place", id)
+		}
+	}
+	if !joins(21) {
+		t.Error("nobody else is welcome any more")
 	}
 }
 
@@ -249,15 +269,53 @@ func TestAnIdleLineIsForThoseThatLackMost(t *testing.T) {
 	}
 }
 
-// Once we are complete, a peer's wait counts by what it lacks.
+// Once we are complete, a peer's wait counts by what it lacks: what we sent it it has, whether it says so or not. It does not count if
+// it took nothing last time.
 func TestClaim(t *testing.T) {
-	r := chokeRig(t, 2)
-	for i := range uint32(r.c.cfg.Layout.Pieces() / 2) {
+	r := chokeRig(t, 3)
+	n := r.c.cfg.Layout.Pieces()
+	for i := range uint32(n / 2) {
 		if i != 1 {
 			r.msg(2, wire.Message{ID: wire.Have, Index: i})
 		}
 	}
-	if a, b := r.c.claim(r.c.byID[1]), r.c.claim(r.c.byID[2]); a <= b || a > 5*b || b <= 0 {
-		t.Errorf("who lacks nearly all claims %v, who lacks half %v", a, b)
+	one, two, three := r.c.byID[1], r.c.byID[2], r.c.byID[3]
+	three.up.Add(r.now, n/2*int(r.c.cfg.Layout.PieceLength()))
+	a, b, silent := r.c.claim(one), r.c.claim(two), r.c.claim(three)
+	if a <= b || a > 5*b || b <= 0 || silent != b {
+		t.Errorf("who lacks nearly all claims %v, who lacks half %v, and who does not say that it has half %v", a, b, silent)
+	}
+	r.c.setChoke(three, false, "")
+	r.c.setChoke(three, true, "")
+	if got := r.c.claim(three); got != 0 {
+		t.Errorf("who took nothing claims %v", got)
+	}
+	r.c.setChoke(three, false, "")
+	three.up.Add(r.now, 1)
+	r.c.setChoke(three, true, "")
+	if r.c.claim(three) == 0 {
+		t.Error("who took something claims nothing")
+	}
+}
+
+// A free place of a seed goes to the one who has waited longest, not to the first that joined.
+func TestAFreePlaceGoesByTheWait(t *testing.T) {
+	l := layoutOf(t, 16*mib, mib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: 1})
+	r.tick(0)
+	for _, id := range []LinkID{1, 2, 3} {
+		r.join(id)
+		r.msg(id, wire.Message{ID: wire.Have, Index: 1})
+	}
+	r.say(1, wire.Interested)
+	r.msg(1, request(0, 0))
+	for _, id := range []LinkID{2, 3} {
+		r.say(id, wire.Interested)
+	}
+	r.c.byID[2].chokedSince = r.now
+	r.c.byID[3].chokedSince = r.now.Add(-time.Minute)
+	r.handle(Event{Op: Left, Link: 1})
+	if r.c.byID[3].amChoking || !r.c.byID[2].amChoking {
+		t.Errorf("%v got the place", r.unchoked())
 	}
 }

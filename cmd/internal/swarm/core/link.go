@@ -77,6 +77,8 @@ type link struct {
 	amChoking   bool
 	chokedSince time.Time     // when amChoking last changed
 	upBefore    int64         // bytes that had gone to it when amChoking last changed
+	idled       bool          // it had a place, and took nothing
+	welcome     bool          // it was unchoked because it had nothing
 	queue       []piece.Block // asked for and not yet read, oldest first
 	asksAt      time.Time     // when it last asked for something that is not refused
 	upload      upload        // what it is being sent
@@ -123,8 +125,8 @@ func (c *Core) joined(id LinkID, remote Remote) {
 // newLink returns a link of which nothing is known but the contact.
 func (c *Core) newLink(who contact) *link {
 	return &link{
-		contact: who,
-		choked:  true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
+		contact: who, upload: upload{start: c.turns.startOf(who.remote.Addr.Addr())},
+		choked: true, amChoking: true, chokedSince: c.now, window: newWindow(), lastBlock: c.now,
 		asked: askQueue{answers: who.remote.Fast, reserved: &c.limits.down}, telling: newTelling(),
 		down: rate.NewMeter(rateWindow), up: rate.NewMeter(rateWindow), gave: rate.NewMeter(tradeWindow),
 	}
@@ -175,7 +177,7 @@ func (c *Core) message(l *link, m wire.Message) {
 		return
 	}
 	if !l.gotHave { // BEP 3: the bitfield is first or not at all; a peer without one has nothing
-		l.gotHave = true
+		l.gotHave, c.choking.fill = true, true
 		if c.seedsPart(l); c.byID[l.id] != l {
 			return
 		}
@@ -234,10 +236,8 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 		c.drop(l, errLateNone)
 		return
 	}
-	l.gotHave = true
+	l.gotHave, c.choking.fill = true, true
 	switch m.ID {
-	case wire.HaveNone:
-		c.choking.fill = true
 	case wire.HaveAll:
 		c.pick.sched.HaveAll(l.sched)
 	case wire.Bitfield:

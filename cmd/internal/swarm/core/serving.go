@@ -90,11 +90,14 @@ func (c *Core) request(l *link, m wire.Message) {
 	case b.Begin == 0:
 		c.suggest(l, 1) // for when it has asked for all of this one
 	}
-	if !asks(l) {
-		c.turns.begins(l)
+	begins := !asks(l)
+	if begins {
+		c.begins(l)
 	}
 	c.serving.queue(l, append(l.queue, b))
-	l.asksAt = c.now
+	if l.asksAt = c.now; begins {
+		c.resumes(l)
+	}
 }
 
 // reject tells a peer that a request will not be served, if it understands that (BEP 6).
@@ -140,7 +143,7 @@ func (c *Core) sent(l *link, n int) {
 	n = min(n, l.upload.inFlight) // whatever the shell says, nobody gets credit that was not given
 	c.serving.reading -= n
 	l.upload.took(c.now, n)
-	c.turns.resumes(l)
+	c.resumes(l)
 	c.serving.written(l)
 	l.balance -= float64(n)
 	c.overdraws(l)

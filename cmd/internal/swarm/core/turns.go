@@ -1,6 +1,7 @@
 package core
 
 import (
+	"net/netip"
 	"time"
 
 	"bittern/piece"
@@ -9,7 +10,8 @@ import (
 // turnState decides in which order the requests of all peers are served. They come in turns of a piece: a piece that
 // is sent to one peer after the other is there, and passed on, long before the last of as many that are sent side by side.
 //
-// Who has nothing yet comes first, for it can upload nothing before it has a piece; each has that once of us, whatever it says.
+// Who has nothing yet comes first, for it can upload nothing before it has a piece; each place has that once of us, whatever its
+// peers say and however often they come.
 // While we download, a turn then goes to the peer that we owe most, as a tit-for-tat of bytes. Peers that have given
 // nothing lately get what is left over, or a small share of what the others get if nothing is; strangers get only an
 // advance in a turn, and those that owe us more than that only a part of that share. Among them, and among all once we are
@@ -20,9 +22,11 @@ import (
 type turnState struct {
 	of     *link // whose turn it is
 	length int   // of a turn, in bytes
-	gifts  int   // bytes that such peers may have now, whoever else waits; below zero, what is to be saved first
+	gifts  int   // bytes that peers which have given nothing lately may have now, whoever else waits; below zero, what is to be saved first
 	trade  bool  // somebody who wants something of us gives us something, as of the last tick
 	share  int64 // of the peer that was last chosen for its share
+
+	started map[netip.Addr]*int64 // bytes handed out to peers of a place that had nothing
 }
 
 const (
@@ -38,8 +42,10 @@ const (
 	// much lets those who never give have a tenth of everything in the first twenty seconds of a swarm of a hundred.)
 	advance = 64 << 10
 
-	// mostStart is the most that a peer gets of us before all others because it has nothing: a piece, if it is no larger.
-	mostStart = 1 << 20
+	// mostStart is the most that the peers of a place get of us before all others because they have nothing: a piece, if it is no
+	// larger. So many places are remembered, which are a few hundred kilobytes; then it is forgotten who was where.
+	mostStart   = 1 << 20
+	mostStarted = 4096
 
 	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
 	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
@@ -52,6 +58,7 @@ const (
 
 // An upload is what one peer gets of us: its part in the turns.
 type upload struct {
+	start    *int64    // bytes handed out to peers of its place that had nothing; all of them share it
 	left     int       // bytes of its turn; it has none if that is not above 0
 	gift     bool      // the turn is one of a peer that has given nothing lately
 	inFlight int       // bytes being read or in the writer's hands
@@ -130,16 +137,19 @@ func (c *Core) turnLength() int {
 
 // begins notes that a peer who waited for nothing begins to wait. What it has left unused is lost, but for a turn; so much
 // it has at once, for it may be somebody who asks for a few blocks at a time.
-func (t *turnState) begins(l *link) {
-	l.upload.share = max(l.upload.share, t.share-int64(t.length))
-	t.resumes(l)
+func (c *Core) begins(l *link) {
+	t, u := &c.turns, &l.upload
+	u.share = max(u.share, t.share-int64(t.length))
+	if u.left = min(u.left, t.length); c.now.Sub(l.asksAt) > allTurns {
+		u.left = 0 // that turn is long over
+	}
 }
 
-// resumes notes that more can be handed out to a peer, whose turn, if it was interrupted, goes on at once where it has had less than the
-// one whose turn it is now.
-func (t *turnState) resumes(l *link) {
-	if o := t.of; o != nil && l.upload.left > 0 && l.upload.share < o.upload.share {
-		t.of = l
+// resumes lets an interrupted turn go on at once if more can be handed out to the peer now, and it has had less than the one whose turn
+// it is.
+func (c *Core) resumes(l *link) {
+	if o := c.turns.of; o != nil && l.upload.left > 0 && l.upload.share < o.upload.share && c.canServe(l) {
+		c.turns.of = l
 	}
 }
 
@@ -148,12 +158,12 @@ func (t *turnState) resumes(l *link) {
 func (c *Core) nextTurn() *link {
 	t := &c.turns
 	t.length = c.turnLength()
-	var first, trader, other *link
+	var interrupted, first, trader, other *link
 	for _, l := range c.links {
 		switch {
 		case !c.canServe(l):
 		case l.upload.left > 0:
-			return l
+			interrupted = lessServed(interrupted, l)
 		case c.starts(l):
 			first = lessServed(first, l)
 		case c.trades(l):
@@ -166,6 +176,8 @@ func (c *Core) nextTurn() *link {
 	}
 	next, gift := trader, false
 	switch {
+	case interrupted != nil:
+		return interrupted
 	case first != nil:
 		next, gift = first, true
 	case other != nil && (trader == nil || t.gifts >= t.length):
@@ -196,9 +208,26 @@ func (c *Core) turnOf(l *link) int {
 	return c.turns.length
 }
 
-// starts reports whether a peer has no piece, and has not had as much as one of us.
+// starts reports whether a peer has no piece, and nobody of its place has had as much as one of us in this way.
 func (c *Core) starts(l *link) bool {
-	return c.pick.sched.PeerCount(l.sched) == 0 && l.up.Total() < min(c.cfg.Layout.PieceLength(), mostStart)
+	return c.pick.sched.PeerCount(l.sched) == 0 && *l.upload.start < min(c.cfg.Layout.PieceLength(), mostStart)
+}
+
+// startOf returns what was handed out to peers of a place that had nothing. On loopback every peer is a place of its own.
+func (t *turnState) startOf(ip netip.Addr) *int64 {
+	place := placeOf(ip)
+	if n := t.started[place]; n != nil {
+		return n
+	}
+	n := new(int64)
+	if ip.IsLoopback() {
+		return n
+	}
+	if t.started == nil || len(t.started) == mostStarted {
+		t.started = make(map[netip.Addr]*int64)
+	}
+	t.started[place] = n
+	return n
 }
 
 // trades reports whether a peer gives us something for what it gets. Nobody does once we are complete.
@@ -207,7 +236,7 @@ func (c *Core) trades(l *link) bool { return !c.leaving.complete && l.gave.Rate(
 // owes reports whether a peer has had its advance and gives nothing, although it could or although others do. Where
 // nobody trades with us it is no fault to have nothing that we want: a seed gives, but leaves the line to others.
 func (c *Core) owes(l *link) bool {
-	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance > -advance {
+	if c.leaving.complete || !c.turns.trade || l.suspended || l.balance > -advance || c.starts(l) {
 		return false
 	}
 	return l.amInterested && (l.choked || l.snubbed) || l.gave.Total() == 0
@@ -221,6 +250,8 @@ func (c *Core) serve(l *link) {
 	l.upload.left -= size
 	l.upload.share += int64(size)
 	switch {
+	case c.starts(l):
+		*l.upload.start += int64(size)
 	case l.upload.gift && c.owes(l):
 		t.gifts -= oweCost * size
 	case l.upload.gift:

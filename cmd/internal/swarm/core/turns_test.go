@@ -1,6 +1,7 @@
 package core
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -364,9 +365,8 @@ func TestWhoHasNothingComesFirst(t *testing.T) {
 	}
 	late := r.order[24:]
 	r.order = r.order[:24]
-	// Its piece of 64 KiB, and what of its next turn was handed out before that had gone.
-	if n := r.shares(); n[2] < 4 || n[2] > 12 {
-		t.Errorf("of the first 24 blocks it got %d, want a piece or a little more", n[2])
+	if n := r.shares(); n[2] < 4 || n[2] > 8 { // a piece and, as a stranger, an advance
+		t.Errorf("of the first 24 blocks it got %d, want its piece", n[2])
 	}
 	r.order = late
 	if n := r.shares(); n[1] < 3*n[2] {
@@ -412,5 +412,61 @@ func TestAStrangersTurnIsShort(t *testing.T) {
 	r.c.turns.trade = false
 	if n := r.c.turnOf(r.c.byID[2]); n != 256*kib {
 		t.Errorf("nobody trades, and a turn is %d bytes", n)
+	}
+}
+
+// Only the first peer of a place is served first because it has nothing, however often it comes; of loopback, everyone.
+func TestAPlaceStartsOnce(t *testing.T) {
+	for at, want := range map[string]bool{"198.18.7.7:1": false, "127.0.0.1:1": true} {
+		r := newTurnRig(t, true)
+		comes := func(id LinkID) *link {
+			r.handle(Event{Op: Joined, Link: id, Remote: &Remote{Addr: netip.MustParseAddrPort(at), ID: [20]byte{byte(id)}, Fast: true}})
+			r.say(id, wire.HaveNone)
+			r.say(id, wire.Interested)
+			return r.c.byID[id]
+		}
+		if l := comes(1); !r.c.starts(l) || l.amChoking {
+			t.Fatalf("%s: who has nothing does not start", at)
+		}
+		r.goes(8, 1)
+		if r.c.starts(r.c.byID[1]) {
+			t.Errorf("%s: it has had a piece, and starts again", at)
+		}
+		r.handle(Event{Op: Left, Link: 1})
+		if l := comes(2); r.c.starts(l) != want {
+			t.Errorf("%s: another starts: %t", at, !want)
+		}
+	}
+}
+
+// So many places are remembered and no more.
+func TestStartsAreForgotten(t *testing.T) {
+	var s turnState
+	first := s.startOf(netip.MustParseAddr("198.18.0.1"))
+	if s.startOf(netip.MustParseAddr("198.18.0.1")) != first {
+		t.Error("a place is forgotten at once")
+	}
+	for n := range 3 * mostStarted {
+		s.startOf(netip.AddrFrom4([4]byte{198, 19, byte(n >> 8), byte(n)}))
+		if len(s.started) > mostStarted {
+			t.Fatalf("%d places are remembered", len(s.started))
+		}
+	}
+}
+
+// What is served first because it has nothing is not taken from those who have something and gave nothing yet.
+func TestStartsAreNoGifts(t *testing.T) {
+	r := newTurnRig(t, false, 1)
+	r.trades(1, 100*mib)
+	r.tick(2 * time.Second)
+	before := r.c.turns.gifts
+	r.join(2)
+	r.say(2, wire.Interested)
+	r.asks(2, 4)
+	for range 4 {
+		r.handle(Event{Op: Sent, Link: 2, N: piece.BlockSize})
+	}
+	if n := r.shares(); n[2] != 4 || r.c.turns.gifts < before {
+		t.Errorf("%d blocks went to it, and gifts went from %d to %d", n[2], before, r.c.turns.gifts)
 	}
 }
