@@ -9,8 +9,5 @@ var shortfalls = map[shortfall]float64{
 	{"crowd-1000", "efficiency"}:                               0.75,
 	{"crowd-1000", "copies sent by the seed until one is out"}: 1.11,
 
-	{"free-riders-20", "with to without"}:  1.13,
 	{"free-riders-100", "with to without"}: 1.09,
-
-	{"churn-10", "useful bytes to what uplinks could carry, after 60 s"}: 0.7,
 }
