@@ -48,7 +48,7 @@ func main() {
 
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("tables", flag.ContinueOnError)
-	run := flags.String("run", "", "play the rows whose name matches this `regexp` (crowd-100); empty means all")
+	run := flags.String("run", "", "play the rows whose name matches this `regexp` (crowd-100$); empty means all")
 	flags.IntVar(&o.leechers, "n", 0, "play with so many leechers; 0 means as many as the demands are for")
 	flags.IntVar(&o.seeds, "seeds", 20, "play each row with the seeds 0, 1, ..., so many")
 	flags.Int64Var(&o.replay, "replay", -1, "print every decision of the plays with this `seed` instead")
@@ -195,8 +195,8 @@ network is like. These tables are of commit %s, by
 
 One row alone with a few seeds, and all that happens in one play, of which there is much:
 
-    go run ./cmd/internal/sim/tables -run crowd-100 -seeds 3
-    go run ./cmd/internal/sim/tables -run crowd-100 -replay 7
+    go run ./cmd/internal/sim/tables -run 'crowd-100$' -seeds 3
+    go run ./cmd/internal/sim/tables -run 'crowd-100$' -replay 7
 
 Unless said, uplinks are 1 MiB/s, downlinks 8 MiB/s, one-way delays 10 to 100 ms, the content 64 MiB in pieces of 256 KiB, and a peer has
 80 connections at most. *Worst* is the seed that is the farthest from the demand, where there is none the highest; it is bold where it
