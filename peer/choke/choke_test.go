@@ -9,7 +9,7 @@ import (
 
 func source() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
-// peer writes a candidate shortly: i interested, s snubbed, n new, u unchoked, o owes, m masked.
+// peer writes a candidate shortly: i interested, s snubbed, n new, u unchoked, g gave us something, o owes, m masked.
 func peer(id uint64, rate float64, flags string) Candidate {
 	c := Candidate{ID: id, Rate: rate, Claim: 1}
 	for _, f := range flags {

@@ -52,7 +52,10 @@ func (s *serveState) handOut(l *link, n int) {
 
 // written strikes a link from those that are being written to, if nothing of it is in flight any more.
 func (s *serveState) written(l *link) {
-	if i := slices.Index(s.writing, l); i >= 0 && l.upload.inFlight == 0 {
+	if l.upload.inFlight > 0 {
+		return
+	}
+	if i := slices.Index(s.writing, l); i >= 0 {
 		last := len(s.writing) - 1
 		s.writing[i], s.writing[last] = s.writing[last], nil
 		s.writing = s.writing[:last]

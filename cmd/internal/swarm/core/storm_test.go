@@ -433,6 +433,9 @@ func (s *storm) audit() {
 	if !slices.EqualFunc(c.links, c.contacts, func(l *link, o *contact) bool { return &l.contact == o }) {
 		s.t.Fatalf("%d links are not the %d contacts", len(c.links), len(c.contacts))
 	}
+	if o := c.turns.of; o != nil && c.byID[o.id] != o {
+		s.t.Fatalf("it is the turn of link %d, which is gone", o.id)
+	}
 	reading, writing, asking, seeds := 0, 0, 0, 0
 	for _, l := range c.links {
 		if l.upload.inFlight < 0 || len(l.queue) > maxQueue || len(l.asked.late) > maxLate || l.asked.lost() < 0 {
