@@ -77,10 +77,14 @@ func TestVerifyWritesNothing(t *testing.T) {
 	}
 	var left []string
 	err = filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
-		left = append(left, strings.TrimPrefix(path, dir))
+		if err != nil {
+			return err
+		}
+		path, err = filepath.Rel(dir, path)
+		left = append(left, filepath.ToSlash(path))
 		return err
 	})
-	if err != nil || !reflect.DeepEqual(left, []string{"", "/root", "/root/a"}) {
+	if err != nil || !reflect.DeepEqual(left, []string{".", "root", "root/a"}) {
 		t.Errorf("%v, %v below the folder", left, err)
 	}
 }

@@ -772,7 +772,7 @@ func (c *Core) tellHad() {
 	if !due(c.now, s.tellAt) {
 		return
 	}
-	each, more := mostTold/max(1, len(c.links)), false
+	each, more := max(1, mostTold/max(1, len(c.links))), false
 	for _, l := range c.links {
 		for left := each; l.untold > 0 && left > 0; l.untold-- {
 			if i := s.pieces.Len() - l.untold; s.pieces.Has(i) {
