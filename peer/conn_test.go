@@ -119,13 +119,16 @@ func testFinish(t *testing.T) {
 			t.Error("more is taken")
 		}
 		limit := time.Second
+		read := make(chan struct{})
 		if reads {
 			limit = 0
 			go func() {
+				defer close(read)
 				if got, err := io.ReadAll(r.theirs); err != nil || !bytes.Equal(got, want) {
 					t.Errorf("the peer reads %x, %v; want %x", got, err, want)
 				}
 			}()
+			<-read // before end closes the peer's side
 		}
 		if err := r.end(); !errors.Is(err, ErrClosed) {
 			t.Errorf("ended by %v", err)
