@@ -11,11 +11,11 @@
 // know of peers is the roster.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to send), turns (to whom
-// first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom asks), choking (whom
-// to serve), dialing (whom to connect to), turnover (who makes room), limits (how fast), pex (whom to tell of whom),
-// blame (who lied), patience (who is a nuisance), copies (who has everything) and leaving (when to stop); note is how
-// they say why. [Core.Handle] only routes. The core never ranges over a map to decide something: map order would leak
-// into the effects.
+// first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom asks), choking
+// (whom to serve), dialing (whom to connect to), crowd (to how few in a new swarm), turnover (who makes room), limits
+// (how fast), pex (whom to tell of whom), blame (who lied), patience (who is a nuisance), copies (who has everything)
+// and leaving (when to stop); note is how they say why. [Core.Handle] only routes. The core never ranges over a map to
+// decide something: map order would leak into the effects.
 package core
 
 import (
@@ -181,6 +181,7 @@ func (c *Core) due() {
 		c.grantFast()
 		c.gossip()
 		c.turnOver()
+		c.boundDials()
 	}
 	c.show()
 	c.tellRest()

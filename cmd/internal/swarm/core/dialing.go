@@ -20,6 +20,8 @@ type dialState struct {
 	order    []*address                  // in order of discovery: what is ranged over
 	underWay int
 	flying   [2]int      // of those under way, by family
+	most     int         // of those that we dialed, here or under way; 0 means as many as there are places. The user's own all may
+	held     bool        // there are so many
 	pace     rate.Bucket // dials; see wantsPeers
 	barred   int         // of order, those that are banned
 	next     time.Time   // when an idle address is due and there is room for it; zero: none
@@ -192,6 +194,9 @@ func (r *roster) dialMore() {
 // at once, or leastPace: when a network is lost all peers are, and all their addresses come due together.
 func (r *roster) wantsPeers() bool {
 	s := &r.dialing
+	if held := s.most > 0 && s.underWay+r.dialed() >= s.most; held != s.held {
+		s.held, s.stale = held, true
+	}
 	if s.underWay >= r.peering.HalfOpen || len(r.contacts)+s.underWay >= r.peering.MaxPeers {
 		s.next, s.stale = time.Time{}, true
 		return false
@@ -203,7 +208,20 @@ func (r *roster) wantsPeers() bool {
 	if s.stale {
 		s.refresh()
 	}
+	if s.held && s.next.IsZero() {
+		s.next = r.now.Add(tickEvery) // by then the bound may be another
+	}
 	return true
+}
+
+// dialed returns how many peers are here because we dialed them.
+func (r *roster) dialed() (n int) {
+	for _, o := range r.contacts {
+		if o.remote.Outgoing {
+			n++
+		}
+	}
+	return n
 }
 
 // refresh finds out when the next idle address is due.
@@ -219,6 +237,9 @@ func (s *dialState) refresh() {
 // waits reports whether an address is to be dialed some time: more than three of one IP never are at a
 // time, so that a source of lies cannot turn us on somebody. Where this side has failed, one dial shows whether it still does.
 func (s *dialState) waits(a *address) bool {
+	if s.held && a.source != SourceStatic {
+		return false
+	}
 	ip, f := a.at.Addr(), family(a.at)
 	return a.state == idle && (s.perIP[ip] < maxPerIP || ip.IsLoopback()) && (s.retry[f].IsZero() || s.flying[f] == 0)
 }

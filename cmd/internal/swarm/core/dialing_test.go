@@ -83,7 +83,7 @@ func TestTheListOfAddressesIsBounded(t *testing.T) {
 	if n := r.c.Snapshot(r.now).Known; n != maxKnown {
 		t.Errorf("%d addresses kept, want %d", n, maxKnown)
 	}
-	if len(r.got) != defaultHalfOpen {
+	if r.tick(tickEvery); len(r.got) != defaultHalfOpen {
 		t.Errorf("%d dials, want %d", len(r.got), defaultHalfOpen)
 	}
 }

@@ -252,6 +252,7 @@ func (c *Core) haveSet(l *link, m wire.Message) {
 		c.bothers(l, costExtended)
 		return
 	}
+	c.boundDials()
 	c.shownSet(l)
 	c.hasMore(l)
 	if c.byID[l.id] == l {
