@@ -22,6 +22,9 @@ func TestStorm(t *testing.T) {
 		if kind == "disk" {
 			seeds = 12
 		}
+		if testing.Short() {
+			seeds /= 4
+		}
 		for seed := range seeds {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) { storm(t, kind, seed) })
 		}
