@@ -43,6 +43,7 @@ type trial struct {
 	piece    int
 	since    time.Time // of the last failure
 	retrier  *link     // the suspect that fetches it again; nil means that others do
+	over     bool      // its suspects wait no longer
 	versions []version
 }
 
@@ -53,8 +54,8 @@ type version struct {
 }
 
 const (
-	// trialTime is how long suspects wait for a piece to be fetched again: what an honest one could have
-	// sent meanwhile is worth more than another bad piece then. What is known of the piece is kept.
+	// trialTime is how long, at least, suspects wait for a piece to be fetched again. When only suspects are left to give anything,
+	// what an honest one could send is worth more than another bad piece then. What is known of the piece is kept.
 	trialTime = 30 * time.Second
 
 	// manyGood is how many blocks of good pieces a peer must have sent to be trusted rather than one that has not: 512 KiB,
@@ -178,7 +179,7 @@ func (c *Core) blameFor(i int, sums [][20]byte) {
 	}
 	c.blame.weigh = true
 	if t := c.blame.trial(i); t != nil {
-		t.since, t.retrier = c.now, nil
+		t.since, t.retrier, t.over = c.now, nil, false
 	}
 	who := sole(p.by)
 	switch {
@@ -333,8 +334,9 @@ func (c *Core) weighTrials() {
 	}
 	s.weigh = false
 	s.round++
+	alone := !slices.ContainsFunc(c.links, func(l *link) bool { return !l.suspended && l.gave.Rate(c.now) > 0 })
 	for _, t := range s.trials {
-		if c.now.Sub(t.since) < trialTime {
+		if t.over = t.over || alone && c.now.Sub(t.since) >= trialTime; !t.over {
 			c.accusedIn(t)
 		}
 	}

@@ -64,7 +64,7 @@ type upload struct {
 	inFlight int       // bytes being read or in the writer's hands
 	moved    time.Time // when it last took some of these, or got the first
 	speed    float64   // bytes/s at which it takes them
-	share    int64     // bytes it has had, counted from what the others had when it last began to ask for something
+	share    int64     // bytes it has been given, counted from what the others had when it last began to ask for something
 }
 
 // window is how many bytes to have read or in the writer's hands.
@@ -248,7 +248,9 @@ func (c *Core) serve(l *link) {
 	c.serving.queue(l, l.queue[:copy(l.queue, l.queue[1:])])
 	size := int(b.Length)
 	l.upload.left -= size
-	l.upload.share += int64(size)
+	if l.upload.gift { // what it paid for is not held against it
+		l.upload.share += int64(size)
+	}
 	switch {
 	case c.starts(l):
 		*l.upload.start += int64(size)
