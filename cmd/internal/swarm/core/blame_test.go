@@ -482,6 +482,35 @@ func TestATrialEnds(t *testing.T) {
 	}
 }
 
+// While others give, suspects wait for as long as it takes: they may all have the piece of nobody but a liar.
+func TestATrialLastsWhileOthersGive(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 64*64*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	piece0 := r.all(0)
+	r.sends(1, piece0[:2]...)
+	r.sends(2, piece0[2:]...)
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	for i := 1; i < 10; i++ {
+		r.sends(3, r.all(i)...)
+		r.handle(Event{Op: Verified, Piece: i, OK: true, Sums: sums(4)})
+		r.tick(trialTime / 5)
+		if !r.c.byID[1].suspended || !r.c.byID[2].suspended {
+			t.Fatalf("the trial is over after %v", r.now.Sub(epoch))
+		}
+	}
+	r.tick(tradeWindow + time.Second)
+	if r.c.byID[1].suspended || r.c.byID[2].suspended {
+		t.Error("the trial lasts while nobody gives anything")
+	}
+	r.sends(3, r.all(20)...)
+	r.tick(time.Second)
+	if r.c.byID[1].suspended {
+		t.Error("a trial that is over begins anew")
+	}
+}
+
 // However many pieces fail, what is kept of them is bounded.
 func TestTrialsAreBounded(t *testing.T) {
 	r := newRig(t, Config{Layout: layoutOf(t, 3*maxTrials*32*kib, 32*kib)})

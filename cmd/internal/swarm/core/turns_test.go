@@ -182,6 +182,20 @@ func TestWhoCatchesUp(t *testing.T) {
 	}
 }
 
+// What a peer got in exchange is not held against it once we are complete and give to all alike.
+func TestWhatWasPaidForCountsForNothing(t *testing.T) {
+	r := newTurnRig(t, false, 1, 2)
+	r.trades(1, 64*mib)
+	r.trades(2, 0)
+	r.goes(400, 1)
+	r.c.leaving.complete = true
+	r.order = nil
+	r.goes(100, 1, 2)
+	if n := r.shares(); n[1] < 40 || n[2] < 40 {
+		t.Errorf("of 100 blocks: %v, want as many for each", n)
+	}
+}
+
 // Who takes nothing does not hold the line.
 func TestAStuckPeerDoesNotHoldTheLine(t *testing.T) {
 	r := newTurnRig(t, true, 1, 2)
