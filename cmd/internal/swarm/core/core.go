@@ -11,11 +11,11 @@
 // know of peers is the roster.
 //
 // Each part of the state has a file of its own: picking (what to ask for), serving (what to send), turns (to whom
-// first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom asks), choking
-// (whom to serve), dialing (whom to connect to), crowd (to how few in a new swarm), turnover (who makes room), limits
-// (how fast), pex (whom to tell of whom), blame (who lied), patience (who is a nuisance), copies (who has everything)
-// and leaving (when to stop); note is how they say why. [Core.Handle] only routes. The core never ranges over a map to
-// decide something: map order would leak into the effects.
+// first), superseed (what to hide), fast (what in spite of a choke), telling (the metadata, to whom asks), haves (what
+// we have, to whom it is late), choking (whom to serve), dialing (whom to connect to), crowd (to how few in a new
+// swarm), turnover (who makes room), limits (how fast), pex (whom to tell of whom), blame (who lied), patience (who is
+// a nuisance), copies (who has everything) and leaving (when to stop); note is how they say why. [Core.Handle] only
+// routes. The core never ranges over a map to decide something: map order would leak into the effects.
 package core
 
 import (
@@ -86,7 +86,7 @@ type Core struct {
 	super   superState
 	blame   blameState
 	leaving leaveState
-	had     hadState
+	late    lateHaves
 
 	down, up                   rate.Meter
 	received, uploaded, wasted int64
@@ -184,8 +184,7 @@ func (c *Core) due() {
 		c.boundDials()
 	}
 	c.show()
-	c.tellRest()
-	c.tellHad()
+	c.tellLate()
 	c.serveMetadata()
 	c.weighTrials()
 	c.pumpIfFreed()
@@ -208,8 +207,7 @@ func (c *Core) Next() time.Time {
 		next = earlier(next, c.choking.next)
 		next = earlier(next, c.nextServe())
 		next = earlier(next, c.limits.next(c))
-		next = earlier(next, c.super.tellAt)
-		next = earlier(next, c.had.tellAt)
+		next = earlier(next, c.late.tellAt)
 	}
 	return earlier(next, c.dialing.next)
 }

@@ -745,46 +745,14 @@ func (f *Fetch) Proceed(now time.Time, cfg Config) (*Core, []Effect) {
 		c.byID[l.id] = l
 		c.pick.join(l)
 	}
-	if have := c.pick.sched.HavePieces(); !have.Empty() && len(c.links) > 0 {
-		c.had = hadState{pieces: have.Clone(), tellAt: now}
-		for _, l := range c.links {
-			l.untold = have.Len()
-		}
+	if !c.pick.sched.HavePieces().Empty() {
+		c.tellLater(func(*link) bool { return true })
 	}
 	for _, o := range f.links {
 		c.replay(o)
 	}
 	c.due()
 	return c, c.out
-}
-
-// hadState is what we had when the metadata came. Those who were connected before are told of it piece by piece, because
-// it is too late for a bitfield (BEP 3), and some pieces at a time: a hundred thousand for each of eighty would be more than
-// is to be held at once.
-type hadState struct {
-	pieces piece.Bitfield
-	tellAt time.Time // when to go on telling; zero if all is told
-}
-
-// tellHad goes on telling of what we had.
-func (c *Core) tellHad() {
-	s := &c.had
-	if !due(c.now, s.tellAt) {
-		return
-	}
-	each, more := max(1, mostTold/max(1, len(c.links))), false
-	for _, l := range c.links {
-		for left := each; l.untold > 0 && left > 0; l.untold-- {
-			if i := s.pieces.Len() - l.untold; s.pieces.Has(i) {
-				c.tellHave(l, i)
-				left--
-			}
-		}
-		more = more || l.untold > 0
-	}
-	if s.tellAt = c.now.Add(tellEvery); !more {
-		*s = hadState{}
-	}
 }
 
 // replay tells a peer what there is to say now, and the core what the peer has said.

@@ -647,7 +647,7 @@ func TestWhatWeHadIsToldBitByBit(t *testing.T) {
 				told[e.Link] = append(told[e.Link], e.Msg.Index)
 			}
 		}
-		if c.had.tellAt.IsZero() {
+		if c.late.tellAt.IsZero() {
 			break
 		}
 		now = c.Next()

@@ -83,7 +83,7 @@ type link struct {
 	asksAt      time.Time     // when it last asked for something that is not refused
 	upload      upload        // what it is being sent
 	showing     *showing      // what it sees of us; nil means all
-	untold      int           // how many pieces, the last ones, it is still to be told of; see hadState
+	untold      int           // how many pieces, the last ones, it is still to be told of; see lateHaves
 	fast        fastGrant     // pieces that it gets in spite of a choke
 	telling     telling       // metadata that it asks for
 	up          rate.Meter

@@ -378,9 +378,3 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 		}
 	}
 }
-
-// tellHave tells a peer that we have piece i.
-func (c *Core) tellHave(l *link, i int) {
-	c.send(&l.contact, wire.Message{ID: wire.Have, Index: uint32(i)})
-	l.patience.Give(worthHave)
-}

@@ -46,7 +46,6 @@ type superState struct {
 	foreign  int            // how many others have turned up
 	backlog  int64          // bytes shown that wait to be asked for and sent, but of doubtful pieces
 	servedAt time.Time      // when a block was last handed out, or nobody wanted any
-	tellAt   time.Time      // when to go on telling everybody of the rest, after the end; zero if all is told
 	shows    int            // how often somebody was chosen to be shown something
 }
 
@@ -59,7 +58,6 @@ type showing struct {
 	passed bool           // it has passed on one, at least
 	pause  time.Time      // it is shown nothing before: there was nothing for it
 	deaf   bool           // it did not ask for what it was shown last
-	told   int            // after the end: it has been told of all pieces before this one
 }
 
 // A shownPiece is a piece that one peer was shown.
@@ -120,10 +118,6 @@ const (
 	// A torrent of more pieces is not super-seeded by itself. To each peer a message for each piece goes out at the end,
 	// and what waits for a peer is bounded.
 	mostMasked = 1 << 14
-
-	// Of these messages so many go out at once, to all peers together, and the next after tellEvery.
-	mostTold  = 8 << 10
-	tellEvery = 5 * time.Millisecond
 )
 
 // superSeeds reports whether a peer that joins now, and is a link already, is to see a super-seed.
@@ -174,7 +168,7 @@ func (c *Core) superReason() string {
 
 // sees reports whether a peer has been told that we have a piece.
 func (l *link) sees(i int) bool {
-	return l.showing == nil || i < l.showing.told || l.showing.all.Has(i)
+	return l.showing == nil || l.showing.all.Has(i)
 }
 
 // show shows pieces while too little is shown.
@@ -568,37 +562,12 @@ func (c *Core) keptBack() (n int) {
 // unmask ends super-seeding, for the reason given: everybody is to be told of the rest.
 func (c *Core) unmask(why string) {
 	c.explain(Note{What: "super-seeding ends", Why: why, Peers: len(c.links)})
-	c.super = superState{spent: true, tellAt: c.now}
+	c.super = superState{spent: true}
 	for _, l := range c.links {
 		if l.showing != nil {
 			l.showing.open, l.showing.kept = nil, nil
 		}
 	}
 	c.choking.next = c.now
-	c.tellRest()
-}
-
-// tellRest tells those who saw a super-seed of what else we have, some pieces at a time: for a bitfield it is too late (BEP 3).
-// They are told of what they have themselves, too, so that they know us for a seed.
-func (c *Core) tellRest() {
-	s := &c.super
-	if s.tellAt.IsZero() || c.now.Before(s.tellAt) {
-		return
-	}
-	left := mostTold
-	for _, l := range c.links {
-		w := l.showing
-		for w != nil && left > 0 {
-			if i := w.told; !l.sees(i) {
-				c.tellHave(l, i)
-				left--
-			}
-			if w.told++; w.told == c.cfg.Layout.Pieces() {
-				l.showing, w = nil, nil
-			}
-		}
-	}
-	if s.tellAt = (time.Time{}); left == 0 {
-		s.tellAt = c.now.Add(tellEvery)
-	}
+	c.tellLater(func(l *link) bool { return l.showing != nil })
 }

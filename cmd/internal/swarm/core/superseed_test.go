@@ -370,7 +370,7 @@ func TestTheRestIsToldBitByBit(t *testing.T) {
 		return n
 	}
 	before := told()
-	if before > mostTold+10 || s.c.super.tellAt.IsZero() {
+	if before > mostTold+10 || s.c.late.tellAt.IsZero() {
 		t.Errorf("%d pieces at once", before)
 	}
 	s.c.Handle(s.now, Event{Op: Tick})
@@ -378,7 +378,7 @@ func TestTheRestIsToldBitByBit(t *testing.T) {
 		t.Errorf("%d more without a pause", n-before)
 	}
 	s.tick(time.Second)
-	if n := told(); n != 4*mostMasked || !s.c.super.tellAt.IsZero() {
+	if n := told(); n != 4*mostMasked || !s.c.late.tellAt.IsZero() {
 		t.Errorf("told of %d pieces in all, want %d", n, 4*mostMasked)
 	}
 }
