@@ -224,7 +224,7 @@ func TestSuperSeedRound(t *testing.T) {
 	}
 }
 
-// The optimistic unchoke is somebody who owes us nothing or, if all do, who owes least: a place is not worth more by being
+// The optimistic unchoke is somebody who owes us nothing or, if all do, who owes least: a slot is not worth more by being
 // asked for without end.
 func TestTheOptimisticUnchokeOwesLeast(t *testing.T) {
 	owing := func(id uint64, balance float64, flags string) Candidate {

@@ -29,7 +29,7 @@ func (s *Swarm) explain(n *core.Note) {
 		key string
 		n   int
 	}{
-		{"piece", n.Piece}, {"blocks", n.Blocks}, {"peers", n.Peers}, {"places", n.Places}, {"times", n.Times}, {"rate", int(n.Rate)},
+		{"piece", n.Piece}, {"blocks", n.Blocks}, {"peers", n.Peers}, {"slots", n.Slots}, {"times", n.Times}, {"rate", int(n.Rate)},
 	} {
 		if a.n != 0 {
 			attrs = append(attrs, slog.Int(a.key, a.n))

@@ -10,11 +10,11 @@ import (
 )
 
 // chokeState decides whom we serve: a round of package choke every ten seconds, and at once when
-// a place is free and somebody wants it. A place is taken by a peer that asks for something; whoever was unchoked and has
+// a slot is free and somebody wants it. A slot is taken by a peer that asks for something; whoever was unchoked and has
 // nothing to ask for at present takes none. How many there are follows what we can upload.
 type chokeState struct {
 	next, last time.Time // of the next round, of the last one
-	fill       bool      // a place may be free: give it away at the end of this event
+	fill       bool      // a slot may be free: give it away at the end of this event
 	spent      bool      // the optimistic unchoke has had its advance: let it move on at the end of this event
 	idleAt     time.Time // no other peer is unchoked before because the line is idle
 	rotateAt   time.Time // when the optimistic unchoke moves on
@@ -23,19 +23,19 @@ type chokeState struct {
 }
 
 const (
-	// takesFor is how long a peer that was unchoked, or has asked for something, takes a place without asking for more.
+	// takesFor is how long a peer that was unchoked, or has asked for something, takes a slot without asking for more.
 	takesFor = 500 * time.Millisecond
 
 	// While the line is idle idleExtra others are unchoked every idleEvery, the time that the last ones may need to ask for
-	// something, up to mostUnchoked peers for each place. (Twice as many at once have pieces come from too many peers, in parts.)
+	// something, up to mostUnchoked peers for each slot. (Twice as many at once have pieces come from too many peers, in parts.)
 	idleEvery    = 100 * time.Millisecond
 	idleExtra    = 2
 	mostUnchoked = 6
 
-	// bytesPerSlot is how much uploading is worth another place, in bytes/s. Few places make quick pieces.
+	// bytesPerSlot is how much uploading is worth another slot, in bytes/s. Few slots make quick pieces.
 	bytesPerSlot = 1 << 20
 
-	// sated is how many pieces, and leastSated how many bytes, a seed lets a peer have before somebody else gets its place.
+	// sated is how many pieces, and leastSated how many bytes, a seed lets a peer have before somebody else gets its slot.
 	sated, leastSated = 4, 1 << 20
 
 	// welcomeFor is how long, at least, a peer that has nothing has to get its first piece. (Kept for longer, so many share the line
@@ -65,7 +65,7 @@ func (c *Core) interested(l *link, is bool) {
 	case c.super.on: // each piece that is shown brings somebody in, and whoever sees everything may have to wait for it
 		s.next = c.now
 	case is == l.amChoking:
-		s.fill = true // it wants a place, or has just given one up
+		s.fill = true // it wants a slot, or has just given one up
 	case is && !c.starts(l) && c.takers() > c.slots():
 		// BEP 3: peers who give more but are not interested "get unchoked and if they become
 		// interested the worst uploader gets choked". Not at every whim of theirs, though.
@@ -73,7 +73,7 @@ func (c *Core) interested(l *link, is bool) {
 	}
 }
 
-// slots is how many places there are.
+// slots is how many upload slots there are.
 func (c *Core) slots() int {
 	if c.cfg.Slots < 0 {
 		return 0
@@ -81,7 +81,7 @@ func (c *Core) slots() int {
 	return c.cfg.Slots + int(c.uploadCapacity()/bytesPerSlot)
 }
 
-// takers returns how many places are taken.
+// takers returns how many slots are taken.
 func (c *Core) takers() (n int) {
 	for _, l := range c.links {
 		if !l.amChoking && l.interested && c.takes(l) {
@@ -91,7 +91,7 @@ func (c *Core) takers() (n int) {
 	return n
 }
 
-// takes reports whether an unchoked peer makes use of its place.
+// takes reports whether an unchoked peer makes use of its slot.
 func (c *Core) takes(l *link) bool {
 	return asks(l) || l.upload.inFlight > 0 || c.now.Sub(l.asksAt) < takesFor || c.now.Sub(l.chokedSince) < takesFor
 }
@@ -122,7 +122,7 @@ func (c *Core) overdraws(l *link) {
 	}
 }
 
-// rechokeIfDue runs a round when its time has come, or else fills the places that have become free.
+// rechokeIfDue runs a round when its time has come, or else fills the slots that have become free.
 func (c *Core) rechokeIfDue() {
 	s := &c.choking
 	switch {
@@ -131,12 +131,12 @@ func (c *Core) rechokeIfDue() {
 	case s.spent:
 		c.moveOptimistic()
 	case s.fill || c.idlesLong():
-		c.fillPlaces()
+		c.fillSlots()
 	}
 	s.fill, s.spent = false, false
 }
 
-// moveOptimistic chokes the optimistic unchoke, unless it has earned a place by now, and finds another, if anybody owes us less.
+// moveOptimistic chokes the optimistic unchoke, unless it has earned a slot by now, and finds another, if anybody owes us less.
 func (c *Core) moveOptimistic() {
 	old := c.choking.optimistic
 	d := c.decide(c.slots(), false)
@@ -167,11 +167,11 @@ func (c *Core) rechoke() {
 		l.balance *= remains
 	}
 	slots := c.slots()
-	if c.lineIdle() { // whoever has an extra place keeps it
+	if c.lineIdle() { // whoever has an extra slot keeps it
 		slots = max(slots, c.unchokedCount())
 	}
 	d := c.decide(slots, rotate)
-	c.explain(Note{What: "choking round", Places: slots, Rate: c.uploadCapacity()})
+	c.explain(Note{What: "choking round", Slots: slots, Rate: c.uploadCapacity()})
 	for _, l := range c.links {
 		_, unchoke := slices.BinarySearch(d.Unchoke, uint64(l.id))
 		why := "the round's choice"
@@ -185,10 +185,10 @@ func (c *Core) rechoke() {
 	}
 }
 
-// fillPlaces unchokes those whom a round would choose, as far as places are free. It chokes nobody:
-// who loses a place is decided every ten seconds only, to avoid fibrillation (BEP 3), but by a super-seed, where a choke
+// fillSlots unchokes those whom a round would choose, as far as slots are free. It chokes nobody:
+// who loses a slot is decided every ten seconds only, to avoid fibrillation (BEP 3), but by a super-seed, where a choke
 // takes nothing from anybody.
-func (c *Core) fillPlaces() {
+func (c *Core) fillSlots() {
 	c.welcome()
 	if !slices.ContainsFunc(c.links, waits) {
 		c.choking.idleAt = c.now.Add(idleEvery) // an idle line is not to be looked at with every block that comes in
@@ -196,7 +196,7 @@ func (c *Core) fillPlaces() {
 	}
 	slots, unchoked := c.slots(), c.unchokedCount()
 	extra := mostUnchoked*slots - unchoked
-	free, why := min(slots-c.takers(), extra), "a place is free"
+	free, why := min(slots-c.takers(), extra), "a slot is free"
 	switch {
 	case c.super.on:
 		free, why = len(c.links), "a super-seed serves whom it shows something"
@@ -216,7 +216,7 @@ func (c *Core) fillPlaces() {
 	}
 }
 
-// fillFrom decides who gets the places that are free. A seed asks only about those who wait: whoever has a place keeps it until the
+// fillFrom decides who gets the slots that are free. A seed asks only about those who wait: whoever has a slot keeps it until the
 // next round.
 func (c *Core) fillFrom(unchoked, free int) choke.Decision {
 	if !c.leaving.complete || c.super.on {
@@ -264,7 +264,7 @@ func (c *Core) welcome() {
 	}
 }
 
-// waits reports whether a link wants a place and has none.
+// waits reports whether a link wants a slot and has none.
 func waits(l *link) bool { return l.interested && l.amChoking }
 
 // decide asks package choke who is to be unchoked.
@@ -303,8 +303,8 @@ func (c *Core) chokeCandidates() []choke.Candidate {
 	return cs
 }
 
-// claim is how much the time counts that a peer waits for a place with a seed: up to five times as much if it lacks more, for a
-// swarm is done when its last is; and not at all if it has made no use of its last place.
+// claim is how much the time counts that a peer waits for a slot with a seed: up to five times as much if it lacks more, for a
+// swarm is done when its last is; and not at all if it has made no use of its last slot.
 func (c *Core) claim(l *link) float64 {
 	if l.idled {
 		return 0
@@ -319,7 +319,7 @@ func (c *Core) lacks(l *link) float64 {
 	return max(0, 1-float64(has)/float64(c.cfg.Layout.Pieces()))
 }
 
-// isSated reports whether a peer has had enough for one place of ours.
+// isSated reports whether a peer has had enough for one slot of ours.
 func (c *Core) isSated(l *link) bool {
 	return l.up.Total()-l.upBefore >= max(sated*c.cfg.Layout.PieceLength(), leastSated)
 }

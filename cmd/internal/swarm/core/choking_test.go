@@ -19,12 +19,12 @@ func TestSlotsFollowTheCapacity(t *testing.T) {
 		r := newRig(t, Config{Slots: tt.slots})
 		r.c.limits.peak = tt.capacity
 		if got := r.c.slots(); got != tt.want {
-			t.Errorf("%d places and %.0f bytes/s: %d, want %d", tt.slots, tt.capacity, got, tt.want)
+			t.Errorf("%d slots and %.0f bytes/s: %d, want %d", tt.slots, tt.capacity, got, tt.want)
 		}
 	}
 }
 
-// chokeRig is a rig that lacks one piece, and has two places, and n peers that want something.
+// chokeRig is a rig that lacks one piece, and has two slots, and n peers that want something.
 func chokeRig(t *testing.T, n LinkID) *rig {
 	l := layoutOf(t, 16*mib, mib)
 	have := full(l)
@@ -48,12 +48,12 @@ func (r *rig) unchoked() (ids []LinkID) {
 	return ids
 }
 
-// While nobody asks for anything idleExtra peers more are unchoked every idleEvery, up to mostUnchoked for each place.
+// While nobody asks for anything idleExtra peers more are unchoked every idleEvery, up to mostUnchoked for each slot.
 func TestAnIdleLineUnchokesOthers(t *testing.T) {
 	r := chokeRig(t, 20)
 	was := len(r.unchoked())
 	if was > 3 {
-		t.Errorf("%d are unchoked at once, with two places", was)
+		t.Errorf("%d are unchoked at once, with two slots", was)
 	}
 	for range 60 {
 		r.now = r.now.Add(idleEvery / 3)
@@ -70,8 +70,8 @@ func TestAnIdleLineUnchokesOthers(t *testing.T) {
 	}
 }
 
-// Who asks for something keeps its place for takesFor, and others out of it.
-func TestTakersTakePlaces(t *testing.T) {
+// Who asks for something keeps its slot for takesFor, and others out of it.
+func TestTakersTakeSlots(t *testing.T) {
 	r := chokeRig(t, 10)
 	first := r.unchoked()
 	for range 20 {
@@ -83,7 +83,7 @@ func TestTakersTakePlaces(t *testing.T) {
 		r.tick(100 * time.Millisecond)
 	}
 	if now := r.unchoked(); !slices.Equal(now, first) {
-		t.Errorf("%v take the places, %v are unchoked", first, now)
+		t.Errorf("%v take the slots, %v are unchoked", first, now)
 	}
 	r.handle(Event{Op: Left, Link: first[0]})
 	if now := r.unchoked(); len(now) != len(first) || slices.Contains(now, first[0]) {
@@ -144,7 +144,7 @@ func TestWhoOwesDoesNotKeepTheLineBusy(t *testing.T) {
 	}
 }
 
-// An optimistic unchoke that has had its advance, but has earned a place by now, keeps that.
+// An optimistic unchoke that has had its advance, but has earned a slot by now, keeps that.
 func TestTheOptimisticUnchokeMayHaveEarnedItsPlace(t *testing.T) {
 	r := chokeRig(t, 2)
 	r.tick(choke.Every)
@@ -156,7 +156,7 @@ func TestTheOptimisticUnchokeMayHaveEarnedItsPlace(t *testing.T) {
 	r.c.choking.spent = true
 	r.handle(Event{Op: Tick})
 	if r.c.byID[was].amChoking {
-		t.Error("it is choked, though there are places enough")
+		t.Error("it is choked, though there are slots enough")
 	}
 }
 
@@ -176,7 +176,7 @@ func TestBalancesFadeByTime(t *testing.T) {
 }
 
 // Whoever was unchoked because the line was idle stays so over the rounds while it is.
-func TestExtraPlacesAreKeptWhileTheLineIsIdle(t *testing.T) {
+func TestExtraSlotsAreKeptWhileTheLineIsIdle(t *testing.T) {
 	r := chokeRig(t, 5)
 	r.tick(3 * time.Second)
 	r.forget()
@@ -220,7 +220,7 @@ func TestWhoHasNothingIsWelcome(t *testing.T) {
 	}
 	for _, id := range r.unchoked() {
 		if id > 6 && id <= 2*mostUnchoked {
-			t.Errorf("%d wants nothing, and keeps its place", id)
+			t.Errorf("%d wants nothing, and keeps its slot", id)
 		}
 	}
 	if !joins(21) {
@@ -298,7 +298,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-// A free place of a seed goes to the one who has waited longest, not to the first that joined.
+// A free slot of a seed goes to the one who has waited longest, not to the first that joined.
 func TestAFreePlaceGoesByTheWait(t *testing.T) {
 	l := layoutOf(t, 16*mib, mib)
 	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: 1})
@@ -316,6 +316,6 @@ func TestAFreePlaceGoesByTheWait(t *testing.T) {
 	r.c.byID[3].chokedSince = r.now.Add(-time.Minute)
 	r.handle(Event{Op: Left, Link: 1})
 	if r.c.byID[3].amChoking || !r.c.byID[2].amChoking {
-		t.Errorf("%v got the place", r.unchoked())
+		t.Errorf("%v got the slot", r.unchoked())
 	}
 }

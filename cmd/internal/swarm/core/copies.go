@@ -13,15 +13,15 @@ import (
 // trackers and other peers say of third parties (BEP 3 "complete", BEP 11 flags) does not count. A tracker counts
 // us, each address of one client, and those that vanished half an hour ago; whoever runs it could send all seeds home
 // with a number, while a count that is too low only keeps a seed at work for longer. A peer whose data proved false no longer
-// counts, and of one place no more do than may be connected from one address, loopback excepted.
+// counts, and of one subscriber no more do than may be connected from one address, loopback excepted.
 type copyState struct {
-	owners   map[[20]byte]netip.Addr // their places by peer id; look-up only
-	perPlace map[netip.Addr]int      // of owners; look-up only
+	owners        map[[20]byte]netip.Addr // their subscribers by peer id; look-up only
+	perSubscriber map[netip.Addr]int      // of owners; look-up only
 }
 
-// placeOf is what one subscriber has of addresses: one of IPv4, but of public IPv6 at least the 2^64 of a network, each of which its
+// subscriberOf is what one subscriber has of addresses: one of IPv4, but of public IPv6 at least the 2^64 of a network, each of which its
 // host may take.
-func placeOf(ip netip.Addr) netip.Addr {
+func subscriberOf(ip netip.Addr) netip.Addr {
 	if ip.Is4() || ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() {
 		return ip
 	}
@@ -33,7 +33,7 @@ const MaxCopies = 10_000
 
 func (s *copyState) init() {
 	s.owners = make(map[[20]byte]netip.Addr)
-	s.perPlace = make(map[netip.Addr]int)
+	s.perSubscriber = make(map[netip.Addr]int)
 }
 
 // count returns how many copies are known.
@@ -41,23 +41,23 @@ func (s *copyState) count() int { return len(s.owners) }
 
 // add counts the copy of a peer that has everything.
 func (s *copyState) add(remote *Remote) {
-	place := placeOf(remote.Addr.Addr())
-	if _, known := s.owners[remote.ID]; known || len(s.owners) == MaxCopies || s.perPlace[place] == maxPerIP && !place.IsLoopback() {
+	at := subscriberOf(remote.Addr.Addr())
+	if _, known := s.owners[remote.ID]; known || len(s.owners) == MaxCopies || s.perSubscriber[at] == maxPerIP && !at.IsLoopback() {
 		return
 	}
-	s.owners[remote.ID] = place
-	s.perPlace[place]++
+	s.owners[remote.ID] = at
+	s.perSubscriber[at]++
 }
 
 // remove takes back the copy of a peer that has lied, or has lost a piece.
 func (s *copyState) remove(remote *Remote) {
-	place, known := s.owners[remote.ID]
+	at, known := s.owners[remote.ID]
 	if !known {
 		return
 	}
 	delete(s.owners, remote.ID)
-	if s.perPlace[place]--; s.perPlace[place] == 0 {
-		delete(s.perPlace, place)
+	if s.perSubscriber[at]--; s.perSubscriber[at] == 0 {
+		delete(s.perSubscriber, at)
 	}
 }
 

@@ -108,8 +108,8 @@ func TestWhatIsRememberedOfCopiesIsBounded(t *testing.T) {
 		r.ID = [20]byte{byte(i >> 16), byte(i >> 8), byte(i)}
 		s.add(r)
 	}
-	if s.count() != MaxCopies || len(s.perPlace) != MaxCopies {
-		t.Errorf("%d copies of %d addresses, want %d", s.count(), len(s.perPlace), MaxCopies)
+	if s.count() != MaxCopies || len(s.perSubscriber) != MaxCopies {
+		t.Errorf("%d copies of %d addresses, want %d", s.count(), len(s.perSubscriber), MaxCopies)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestALiarIsNoCopy(t *testing.T) {
 	}
 	r.handle(Event{Op: Verified, Piece: 0})
 	r.wantCopies("convicted", 0)
-	if len(r.c.copies.perPlace) != 0 {
+	if len(r.c.copies.perSubscriber) != 0 {
 		t.Error("its address is still counted")
 	}
 }

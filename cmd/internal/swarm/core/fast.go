@@ -61,7 +61,7 @@ const (
 	fastWindow = 8
 )
 
-// grantFast allows newcomers that want something, and have got no place by now, the first pieces.
+// grantFast allows newcomers that want something, and have got no slot by now, the first pieces.
 func (c *Core) grantFast() {
 	newcomers := 0
 	for _, l := range c.links {

@@ -77,7 +77,7 @@ type link struct {
 	amChoking   bool
 	chokedSince time.Time     // when amChoking last changed
 	upBefore    int64         // bytes that had gone to it when amChoking last changed
-	idled       bool          // it had a place, and took nothing
+	idled       bool          // it had a slot, and took nothing
 	welcome     bool          // it was unchoked because it had nothing
 	queue       []piece.Block // asked for and not yet read, oldest first
 	asksAt      time.Time     // when it last asked for something that is not refused

@@ -20,7 +20,7 @@ type Note struct {
 	Piece  int
 	Blocks int     // how many it is about; 0 means that the number does not matter
 	Peers  int     // how many have the piece, or had a part in it, or are there
-	Places int     // how many there are for peers to be served
+	Slots  int     // upload slots: how many peers are to be served
 	Times  int     // how often it has happened before
 	Rate   float64 // bytes/s that the decision rests on
 }

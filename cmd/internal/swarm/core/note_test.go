@@ -39,7 +39,7 @@ func TestNotesChangeNothing(t *testing.T) {
 		"ask: random first", "ask: rarest first", "ask: suggested", "ask: allowed fast", "ask: endgame", "ask: failed before", "ask: nobody's",
 		"interested: it has what we want", "not interested: it has nothing that we want",
 		"it chokes us: ", "it unchokes us: ", "it rejects: ", "snub: it has sent nothing for too long",
-		"choking round: ", "unchoke: the round's choice", "choke: the round's choice", "unchoke: a place is free",
+		"choking round: ", "unchoke: the round's choice", "choke: the round's choice", "unchoke: a slot is free",
 		"super-seeding begins: no other copy is known", "show a piece: ",
 		"dial: a local tracker", "dial: a peer",
 		"bad piece: of one peer alone", "bad piece: of several peers, of which this is one",
@@ -86,7 +86,7 @@ func TestNotesOfChokesAndLimits(t *testing.T) {
 		tell(Event{Op: Tick})
 	}
 	for _, what := range []string{
-		"unchoke: a place is free", "unchoke: the line is idle", "unchoke: optimistically", "limit on downloading: blocks wait for it",
+		"unchoke: a slot is free", "unchoke: the line is idle", "unchoke: optimistically", "limit on downloading: blocks wait for it",
 		"limit on downloading: it holds nothing back any more",
 	} {
 		if !kinds[what] {

@@ -24,15 +24,15 @@ const (
 
 // pexState is the peer exchange with one contact.
 type pexState struct {
-	told  []place   // whom it thinks we are connected to, at most MaxPeers
-	seen  int       // the count of the roster's changes that told is up to
-	due   time.Time // no message to it before
-	spent time.Time // up to when it has used up the messages that it may send
+	told  []endpoint // whom it thinks we are connected to, at most MaxPeers
+	seen  int        // the count of the roster's changes that told is up to
+	due   time.Time  // no message to it before
+	spent time.Time  // up to when it has used up the messages that it may send
 }
 
-// A place is where a peer listens. Each peer is told of all others, so there are as many as the square of their number: a
-// place takes a fourth of the room of its address.
-type place = unique.Handle[netip.AddrPort]
+// An endpoint is where a peer listens. Each peer is told of all others, so there are as many as the square of their number: an
+// endpoint takes a fourth of the room of its address.
+type endpoint = unique.Handle[netip.AddrPort]
 
 // gossip tells the peers who has joined and who has left, each as often as it may be told.
 func (r *roster) gossip() {
@@ -84,9 +84,9 @@ func (r *roster) gossipTo(l *contact) {
 	}
 }
 
-// reachable returns the places, with what is known of them, of those connected whom a peer may be
+// reachable returns the endpoints, with what is known of them, of those connected whom a peer may be
 // told of: not itself, and nobody whom only we can reach. The map is valid until the next call.
-func (r *roster) reachable(l *contact) map[place]byte {
+func (r *roster) reachable(l *contact) map[endpoint]byte {
 	from := scopeOf(l.remote.Addr.Addr())
 	clear(r.news)
 	for _, o := range r.contacts {

@@ -55,17 +55,17 @@ type roster struct {
 	start    time.Time
 	now      time.Time // of the event being handled
 	out      []Effect
-	contacts []*contact     // who is connected, in order of joining: what is ranged over
-	changes  int            // of contacts, and of what they say of themselves
-	met      int            // handshakes completed
-	nextTurn time.Time      // no peer gives way for its uselessness before
-	news     map[place]byte // reused by reachable
+	contacts []*contact        // who is connected, in order of joining: what is ranged over
+	changes  int               // of contacts, and of what they say of themselves
+	met      int               // handshakes completed
+	nextTurn time.Time         // no peer gives way for its uselessness before
+	news     map[endpoint]byte // reused by reachable
 	dialing  dialState
 	limits   limits
 }
 
 func newRoster(now time.Time, p Peering) roster {
-	r := roster{peering: p.withDefaults(), start: now, now: now, limits: newLimits(now, p), news: make(map[place]byte)}
+	r := roster{peering: p.withDefaults(), start: now, now: now, limits: newLimits(now, p), news: make(map[endpoint]byte)}
 	r.dialing.init(r.peering.HalfOpen)
 	return r
 }

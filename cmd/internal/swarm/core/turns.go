@@ -10,7 +10,7 @@ import (
 // turnState decides in which order the requests of all peers are served. They come in turns of a piece: a piece that
 // is sent to one peer after the other is there, and passed on, long before the last of as many that are sent side by side.
 //
-// Who has nothing yet comes first, for it can upload nothing before it has a piece; each place has that once of us, whatever its
+// Who has nothing yet comes first, for it can upload nothing before it has a piece; each subscriber has that once of us, whatever its
 // peers say and however often they come.
 // While we download, a turn then goes to the peer that we owe most, as a tit-for-tat of bytes. Peers that have given
 // nothing lately get what is left over, or a small share of what the others get if nothing is; strangers get only an
@@ -26,7 +26,7 @@ type turnState struct {
 	trade  bool  // somebody who wants something of us gives us something, as of the last tick
 	share  int64 // of the peer that was last chosen for its share
 
-	started map[netip.Addr]*int64 // bytes handed out to peers of a place that had nothing
+	started map[netip.Addr]*int64 // bytes handed out to peers of a subscriber that had nothing
 }
 
 const (
@@ -42,8 +42,8 @@ const (
 	// much lets those who never give have a tenth of everything in the first twenty seconds of a swarm of a hundred.)
 	advance = 64 << 10
 
-	// mostStart is the most that the peers of a place get of us before all others because they have nothing: a piece, if it is no
-	// larger. So many places are remembered, which are a few hundred kilobytes; then it is forgotten who was where.
+	// mostStart is the most that the peers of a subscriber get of us before all others because they have nothing: a piece, if it is no
+	// larger. So many subscribers are remembered, which are a few hundred kilobytes; then it is forgotten who was where.
 	mostStart   = 1 << 20
 	mostStarted = 4096
 
@@ -58,7 +58,7 @@ const (
 
 // An upload is what one peer gets of us: its part in the turns.
 type upload struct {
-	start    *int64    // bytes handed out to peers of its place that had nothing; all of them share it
+	start    *int64    // bytes handed out to peers of its subscriber that had nothing; all of them share it
 	left     int       // bytes of its turn; it has none if that is not above 0
 	gift     bool      // the turn is one of a peer that has given nothing lately
 	inFlight int       // bytes being read or in the writer's hands
@@ -208,15 +208,15 @@ func (c *Core) turnOf(l *link) int {
 	return c.turns.length
 }
 
-// starts reports whether a peer has no piece, and nobody of its place has had as much as one of us in this way.
+// starts reports whether a peer has no piece, and nobody of its subscriber has had as much as one of us in this way.
 func (c *Core) starts(l *link) bool {
 	return c.pick.sched.PeerCount(l.sched) == 0 && *l.upload.start < min(c.cfg.Layout.PieceLength(), mostStart)
 }
 
-// startOf returns what was handed out to peers of a place that had nothing. On loopback every peer is a place of its own.
+// startOf returns what was handed out to peers of a subscriber that had nothing. On loopback every peer is one of its own.
 func (t *turnState) startOf(ip netip.Addr) *int64 {
-	place := placeOf(ip)
-	if n := t.started[place]; n != nil {
+	at := subscriberOf(ip)
+	if n := t.started[at]; n != nil {
 		return n
 	}
 	n := new(int64)
@@ -226,7 +226,7 @@ func (t *turnState) startOf(ip netip.Addr) *int64 {
 	if t.started == nil || len(t.started) == mostStarted {
 		t.started = make(map[netip.Addr]*int64)
 	}
-	t.started[place] = n
+	t.started[at] = n
 	return n
 }
 

@@ -429,8 +429,8 @@ func TestAStrangersTurnIsShort(t *testing.T) {
 	}
 }
 
-// Only the first peer of a place is served first because it has nothing, however often it comes; of loopback, everyone.
-func TestAPlaceStartsOnce(t *testing.T) {
+// Only the first peer of a subscriber is served first because it has nothing, however often it comes; of loopback, everyone.
+func TestASubscriberStartsOnce(t *testing.T) {
 	for at, want := range map[string]bool{"198.18.7.7:1": false, "127.0.0.1:1": true} {
 		r := newTurnRig(t, true)
 		comes := func(id LinkID) *link {
@@ -458,7 +458,7 @@ func TestStartsAreForgotten(t *testing.T) {
 	var s turnState
 	first := s.startOf(netip.MustParseAddr("198.18.0.1"))
 	if s.startOf(netip.MustParseAddr("198.18.0.1")) != first {
-		t.Error("a place is forgotten at once")
+		t.Error("a subscriber is forgotten at once")
 	}
 	for n := range 3 * mostStarted {
 		s.startOf(netip.AddrFrom4([4]byte{198, 19, byte(n >> 8), byte(n)}))
