@@ -5,7 +5,7 @@ import "time"
 // A flash crowd: many peers come at about the same time to a swarm where nobody has anything yet. If each of them dials as many as
 // it may, those who come first fill their places with one another, and what they have trickles through few connections to
 // those who come later: in the simulator a crowd of a thousand took five seconds longer. So in a new swarm we dial few, and leave the
-// other places to who calls.
+// other places to who calls. A [Fetch] dials all it can: who has the metadata may be the last one that is asked.
 const (
 	// newSwarmFor is how long that lasts, at most: it may be that only those we have not dialed have something.
 	newSwarmFor = 20 * time.Second
