@@ -37,12 +37,13 @@ type senders struct {
 
 // A trial is about a piece that failed and that several have sent. Until it is good, or has failed again by one peer
 // alone, nothing is asked of its suspects, and no other piece that they had a part in is completed: so no liar
-// spoils a second one. The piece is fetched by somebody who is no suspect or, if nobody else can, by the suspect that
-// has sent most good blocks.
+// spoils a second one. The piece is fetched by somebody who is no suspect or, if nobody else can and others have nothing to give or it
+// takes too long, by the suspect that has sent most good blocks.
 type trial struct {
 	piece    int
 	since    time.Time // of the last failure
 	retrier  *link     // the suspect that fetches it again; nil means that others do
+	retrying time.Time // since when that one does
 	over     bool      // its suspects wait no longer
 	versions []version
 }
@@ -54,8 +55,9 @@ type version struct {
 }
 
 const (
-	// trialTime is how long, at least, suspects wait for a piece to be fetched again. When only suspects are left to give anything,
-	// what an honest one could send is worth more than another bad piece then. What is known of the piece is kept.
+	// trialTime is how long suspects wait for a piece to be fetched again by others. Then they are asked for it themselves, one after
+	// the other for as long; or, when nobody else gives anything any more, they wait no longer: what an honest one could send is worth
+	// more than another bad piece. What is known of the piece is kept.
 	trialTime = 30 * time.Second
 
 	// manyGood is how many blocks of good pieces a peer must have sent to be trusted rather than one that has not: 512 KiB,
@@ -418,14 +420,14 @@ func (c *Core) suspectTwins(l *link) {
 	}
 }
 
-// appoint finds the suspect that is to fetch the piece of a trial again, if nobody else can. It stays the one
-// while it can.
+// appoint finds the suspect that is to fetch the piece of a trial again. It stays the one while it can, but not for ever: a liar
+// may take its time.
 func (c *Core) appoint(t *trial) {
 	old := t.retrier
-	if old != nil && c.byID[old.id] == old && c.blame.suspected(old) && c.canRetry(old, t) {
+	if old != nil && c.byID[old.id] == old && c.blame.suspected(old) && c.canRetry(old, t) && c.now.Sub(t.retrying) < trialTime {
 		return
 	}
-	t.retrier = c.retrier(t)
+	t.retrier, t.retrying = c.retrier(t), c.now
 	if old != nil && c.blame.suspected(old) {
 		c.pick.sched.Relieve(old.sched)
 	}
@@ -442,19 +444,19 @@ func (c *Core) canRetry(l *link, t *trial) bool {
 // unproven reports whether little that l has sent was good.
 func unproven(l *link) bool { return l != nil && l.proven < manyGood }
 
-// retrier returns the suspect to fetch the piece of a trial again: the one that has sent most good blocks. It is nil if
-// somebody else can or, for a while, may be about to be allowed to, and while others have anything else to give: of those, one may
-// come to have the piece, too.
+// retrier returns the suspect to fetch the piece of a trial again: of those that have not just had their chance, the one that has sent
+// most good blocks. It is nil if somebody else can or, for a while, may be about to be allowed to; and for a longer while as long as
+// others have anything else to give: of those, one may come to have the piece, too.
 func (c *Core) retrier(t *trial) (best *link) {
-	patient := c.now.Sub(t.since) < choke.Every
+	soon, patient := c.now.Sub(t.since) < choke.Every, c.now.Sub(t.since) < trialTime
 	for _, l := range c.links {
 		able := c.canRetry(l, t)
 		switch {
 		case !c.blame.suspected(l):
-			if able || patient && c.pick.sched.Has(l.sched, t.piece) || l.gave.Rate(c.now) > 0 {
+			if able || soon && c.pick.sched.Has(l.sched, t.piece) || patient && l.gave.Rate(c.now) > 0 {
 				return nil
 			}
-		case able && (best == nil || l.proven > best.proven):
+		case able && (best == nil || best == t.retrier || l != t.retrier && l.proven > best.proven):
 			best = l
 		}
 	}

@@ -511,6 +511,67 @@ func TestATrialLastsWhileOthersGive(t *testing.T) {
 	}
 }
 
+// A peer that lacks the piece of a trial, and gives a block now and then, keeps nobody from being asked for it; nor does a suspect that is
+// asked, and takes its time.
+func TestATrialIsNotDrawnOut(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 64*64*kib, 64*kib)})
+	r.quiet(1)
+	r.quiet(2)
+	piece0 := r.all(0)
+	r.sends(1, piece0[:2]...)
+	r.sends(2, piece0[2:]...)
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	r.join(3)
+	r.askedOf()
+	asked := map[LinkID]time.Duration{} // when for the bad piece
+	began, k := r.now, 0
+	gives := func(id LinkID, b piece.Block) { // a block that we ask it for, or not
+		r.c.byID[id].asked.push(b, 0)
+		r.block(id, b)
+	}
+	for r.now.Sub(began) < 3*trialTime {
+		gives(3, r.all(1 + k/4)[k%4])
+		r.say(1, wire.Unchoke)
+		r.say(2, wire.Unchoke)
+		r.tick(5 * time.Second)
+		for id, blocks := range r.askedOf() {
+			if _, ok := asked[id]; !ok && slices.Contains(blocks, piece0[0]) {
+				asked[id] = r.now.Sub(began)
+			}
+		}
+		if l := r.c.blame.trials[0].retrier; l != nil && l.asked.live > 0 { // and gives something, so that it is not snubbed
+			gives(l.id, r.all(40)[0])
+		}
+		k++
+	}
+	if len(asked) != 2 || min(asked[1], asked[2]) < trialTime || max(asked[1], asked[2]) > 2*trialTime+15*time.Second {
+		t.Errorf("suspects are asked for the bad piece after %v, want one after %v and the other about as long after that", asked, trialTime)
+	}
+}
+
+// A piece that fails again is on trial again.
+func TestATrialBeginsAnew(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 16*64*kib, 64*kib)})
+	for id := range LinkID(4) {
+		r.quiet(1 + id)
+	}
+	piece0 := r.all(0)
+	fails := func(a, b LinkID) {
+		r.sends(a, piece0[:2]...)
+		r.sends(b, piece0[2:]...)
+		r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	}
+	fails(1, 2)
+	r.tick(trialTime + time.Second)
+	if r.c.byID[1].suspended {
+		t.Fatal("the trial lasts")
+	}
+	fails(3, 4)
+	if !r.c.byID[1].suspended || !r.c.byID[3].suspended {
+		t.Error("there is no other trial")
+	}
+}
+
 // However many pieces fail, what is kept of them is bounded.
 func TestTrialsAreBounded(t *testing.T) {
 	r := newRig(t, Config{Layout: layoutOf(t, 3*maxTrials*32*kib, 32*kib)})

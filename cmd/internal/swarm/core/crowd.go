@@ -19,15 +19,25 @@ const (
 
 // boundDials sets how many peers to dial, as the swarm looks now.
 func (c *Core) boundDials() {
-	c.dialing.most = 0
-	if c.inNewSwarm() {
-		c.dialing.most = max(1, c.peering.MaxPeers/newSwarmDials)
+	s := &c.dialing
+	if s.most = 0; !c.inNewSwarm() {
+		return
+	}
+	s.most = max(1, c.peering.MaxPeers/newSwarmDials)
+	for _, a := range s.order {
+		if a.state == dialing && c.now.Sub(a.due) >= tickEvery {
+			s.most++ // most likely nobody is there
+		}
 	}
 }
 
-// inNewSwarm reports whether those we know have next to nothing. Where nobody has been met yet that may be so for a second.
+// inNewSwarm reports whether those we know have next to nothing. Where nobody has been met yet that may be so for a second after the
+// first address was found.
 func (c *Core) inNewSwarm() bool {
-	age := c.now.Sub(c.start)
+	age := time.Duration(0)
+	if !c.dialing.since.IsZero() {
+		age = c.now.Sub(c.dialing.since)
+	}
 	if len(c.links) == 0 {
 		return age < tickEvery
 	}

@@ -3,6 +3,7 @@ package core
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"bittern/peer/wire"
 	"bittern/piece"
@@ -40,6 +41,7 @@ func TestFewAreDialedInANewSwarm(t *testing.T) {
 		{"nobody met for a second", func(m *meeting) { m.tick(tickEvery) }, defaultHalfOpen},
 		{"peers with next to nothing", func(m *meeting) { meet(m, few, 1); m.tick(newSwarmFor - 1) }, few},
 		{"the same for long", func(m *meeting) { meet(m, few, 1); m.tick(newSwarmFor) }, few + defaultHalfOpen},
+		{"those that answer nothing for a second", func(m *meeting) { meet(m, 3, 0); m.tick(tickEvery) }, 3 + 2*(few-3)},
 		{"one that has an eighth", func(m *meeting) { meet(m, 1, 2) }, 1 + defaultHalfOpen},
 		{"the seed first", func(m *meeting) { meet(m, 1, 16) }, 1 + defaultHalfOpen},
 		{"the seed of a crowd", func(m *meeting) { meet(m, few-1, 0); meet(m, 1, 16) }, few},
@@ -58,11 +60,13 @@ func TestFewAreDialedInANewSwarm(t *testing.T) {
 				m.handle(Event{Op: Joined, Link: id + 1, Remote: who})
 				m.msg(id+1, bits(0))
 			}
+			meet(m, few, 0)
 			m.tick(tickEvery)
 		}, few + few},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := &meeting{rig: newRig(t, Config{})}
+			m.tick(time.Minute) // a tracker may be slow
 			m.see = func(e Effect) {
 				if e.Op == Dial {
 					m.dials = append(m.dials, e.Addr)
@@ -78,5 +82,14 @@ func TestFewAreDialedInANewSwarm(t *testing.T) {
 				t.Errorf("%d peers here or dialed, want %d", n, tt.want)
 			}
 		})
+	}
+}
+
+// However few places there are, one is for those we dial.
+func TestOneIsDialedInANewSwarm(t *testing.T) {
+	r := newRig(t, Config{Peering: Peering{MaxPeers: newSwarmDials - 1}})
+	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1), addr(2), addr(3)}, Source: SourceTracker})
+	if n := r.c.dialing.underWay; n != 1 {
+		t.Errorf("%d are dialed", n)
 	}
 }

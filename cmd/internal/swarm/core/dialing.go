@@ -20,8 +20,9 @@ type dialState struct {
 	order    []*address                  // in order of discovery: what is ranged over
 	underWay int
 	flying   [2]int      // of those under way, by family
-	most     int         // of those that we dialed, here or under way; 0 means as many as there are places. The user's own all may
-	held     bool        // there are so many
+	since    time.Time   // when the first address was found; zero if none was
+	most     int         // so many here or under way because we dialed them are enough; 0 means as many as there are places
+	held     bool        // there are so many, and only those are dialed that the user named
 	pace     rate.Bucket // dials; see wantsPeers
 	barred   int         // of order, those that are banned
 	next     time.Time   // when an idle address is due and there is room for it; zero: none
@@ -47,7 +48,7 @@ type address struct {
 	at     netip.AddrPort
 	source Source
 	state  addressState
-	due    time.Time // not before
+	due    time.Time // not before; of one that is dialed, since when
 	failed int       // times in a row
 	local  int       // times in a row that it was our side's fault
 }
@@ -136,6 +137,9 @@ func (s *dialState) seenAs(ip netip.Addr, l *contact) {
 // that no source can shut the others out by filling the list, of any one that waits and is from no more
 // trusted a source.
 func (s *dialState) add(a *address, rng *rand.Rand) {
+	if len(s.order) == 0 {
+		s.since = a.due
+	}
 	if len(s.order) < maxKnown {
 		s.order = append(s.order, a)
 	} else if i := s.replaceable(a.source, rng); i >= 0 {
@@ -184,6 +188,7 @@ func (r *roster) dialMore() {
 			return
 		}
 		s.set(a, dialing)
+		a.due = r.now
 		s.pace.Take(r.now, 1)
 		r.explain(Note{What: "dial", Why: a.source.String(), Addr: a.at, Peers: len(r.contacts), Times: a.failed})
 		r.emit(Effect{Op: Dial, Addr: a.at})

@@ -567,7 +567,7 @@ func TestWhateverHappens(t *testing.T) {
 		supers += s.supers
 		ends += s.ends
 	}
-	if complete < storms/30 || supers < 30*storms || ends < storms/3 {
+	if complete < storms/30 || 3*supers < 100*storms || ends < storms/3 {
 		t.Errorf("%d of %d storms came to completion, %d steps of super-seeding, which ended %d times: the storm is too weak",
 			complete, storms, supers, ends)
 	}

@@ -187,6 +187,8 @@ func (c *Core) nextTurn() *link {
 	}
 	if gift {
 		t.share = max(t.share, next.upload.share)
+	} else {
+		next.upload.share = max(next.upload.share, t.share) // nor does it save anything up while it pays
 	}
 	next.upload.gift, next.upload.left = gift, c.turnOf(next)
 	return next

@@ -184,15 +184,25 @@ func TestWhoCatchesUp(t *testing.T) {
 
 // What a peer got in exchange is not held against it once we are complete and give to all alike.
 func TestWhatWasPaidForCountsForNothing(t *testing.T) {
-	r := newTurnRig(t, false, 1, 2)
-	r.trades(1, 64*mib)
-	r.trades(2, 0)
-	r.goes(400, 1)
-	r.c.leaving.complete = true
-	r.order = nil
-	r.goes(100, 1, 2)
-	if n := r.shares(); n[1] < 40 || n[2] < 40 {
-		t.Errorf("of 100 blocks: %v, want as many for each", n)
+	for _, gifts := range []bool{false, true} { // to the other, meanwhile
+		r := newTurnRig(t, false, 1, 2)
+		r.trades(2, kib)
+		r.tick(tradeWindow + time.Second)
+		r.trades(1, 64*mib)
+		if gifts {
+			r.goes(800, 1, 2)
+		} else {
+			r.goes(800, 1)
+		}
+		if n := r.shares(); n[1] < 600 || gifts != (n[2] > 100) {
+			t.Fatalf("of 800 blocks: %v", n)
+		}
+		r.c.leaving.complete = true
+		r.order = nil
+		r.goes(200, 1, 2)
+		if n := r.shares(); n[1] < 80 || n[2] < 80 {
+			t.Errorf("gifts %t: of 200 blocks: %v, want as many for each", gifts, n)
+		}
 	}
 }
 
