@@ -44,6 +44,7 @@ type trial struct {
 	since    time.Time // of the last failure
 	retrier  *link     // the suspect that fetches it again; nil means that others do
 	retrying time.Time // since when that one does
+	worth    float64   // what its first suspects gave lately when it began, bytes/s
 	over     bool      // its suspects wait no longer
 	versions []version
 }
@@ -55,10 +56,12 @@ type version struct {
 }
 
 const (
-	// trialTime is how long suspects wait for a piece to be fetched again by others. Then they are asked for it themselves, one after
-	// the other for as long; or, when nobody else gives anything any more, they wait no longer: what an honest one could send is worth
-	// more than another bad piece. What is known of the piece is kept.
+	// trialTime is how long suspects wait for a piece to be fetched again by others, whatever they were worth. Then they wait as long as
+	// the others give more than they gave: what an honest one could send is worth more than another bad piece. But after mostTrial they
+	// are asked for the piece themselves, one after the other for trialTime, for they may be worth more than they have shown. What is
+	// known of the piece is kept.
 	trialTime = 30 * time.Second
+	mostTrial = 2 * time.Minute
 
 	// manyGood is how many blocks of good pieces a peer must have sent to be trusted rather than one that has not: 512 KiB,
 	// which somebody who lies in every tenth block manages in one of thirty cases.
@@ -221,6 +224,11 @@ func (s *blameState) accuse(now time.Time, i int, v version) bool {
 		return false
 	case t == nil:
 		t = &trial{piece: i, since: now}
+		for n, l := range v.by {
+			if l != nil && !slices.Contains(v.by[:n], l) {
+				t.worth += l.gave.Rate(now)
+			}
+		}
 		s.trials = append(s.trials, t)
 	}
 	t.versions = append(t.versions, v)
@@ -336,9 +344,14 @@ func (c *Core) weighTrials() {
 	}
 	s.weigh = false
 	s.round++
-	alone := !slices.ContainsFunc(c.links, func(l *link) bool { return !l.suspended && l.gave.Rate(c.now) > 0 })
+	others := 0.0 // what they give, in bytes/s
+	for _, l := range c.links {
+		if !l.suspended {
+			others += l.gave.Rate(c.now)
+		}
+	}
 	for _, t := range s.trials {
-		if t.over = t.over || alone && c.now.Sub(t.since) >= trialTime; !t.over {
+		if t.over = t.over || others <= t.worth && c.now.Sub(t.since) >= trialTime; !t.over {
 			c.accusedIn(t)
 		}
 	}
@@ -448,7 +461,7 @@ func unproven(l *link) bool { return l != nil && l.proven < manyGood }
 // most good blocks. It is nil if somebody else can or, for a while, may be about to be allowed to; and for a longer while as long as
 // others have anything else to give: of those, one may come to have the piece, too.
 func (c *Core) retrier(t *trial) (best *link) {
-	soon, patient := c.now.Sub(t.since) < choke.Every, c.now.Sub(t.since) < trialTime
+	soon, patient := c.now.Sub(t.since) < choke.Every, c.now.Sub(t.since) < mostTrial
 	for _, l := range c.links {
 		able := c.canRetry(l, t)
 		switch {

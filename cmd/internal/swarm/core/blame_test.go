@@ -488,6 +488,7 @@ func TestATrialLastsWhileOthersGive(t *testing.T) {
 	for id := range LinkID(3) {
 		r.quiet(1 + id)
 	}
+	r.tick(tradeWindow)
 	piece0 := r.all(0)
 	r.sends(1, piece0[:2]...)
 	r.sends(2, piece0[2:]...)
@@ -497,7 +498,7 @@ func TestATrialLastsWhileOthersGive(t *testing.T) {
 		r.handle(Event{Op: Verified, Piece: i, OK: true, Sums: sums(4)})
 		r.tick(trialTime / 5)
 		if !r.c.byID[1].suspended || !r.c.byID[2].suspended {
-			t.Fatalf("the trial is over after %v", r.now.Sub(epoch))
+			t.Fatalf("the trial is over after %v", r.now.Sub(epoch)-tradeWindow)
 		}
 	}
 	r.tick(tradeWindow + time.Second)
@@ -511,17 +512,18 @@ func TestATrialLastsWhileOthersGive(t *testing.T) {
 	}
 }
 
-// A peer that lacks the piece of a trial, and gives a block now and then, keeps nobody from being asked for it; nor does a suspect that is
-// asked, and takes its time.
+// Peers that lack the piece of a trial, and give more than its suspects gave, do not keep these from being asked for it for ever; nor does a
+// suspect that is asked, and takes its time.
 func TestATrialIsNotDrawnOut(t *testing.T) {
 	r := newRig(t, Config{Layout: layoutOf(t, 64*64*kib, 64*kib)})
 	r.quiet(1)
 	r.quiet(2)
+	r.join(3)
+	r.tick(tradeWindow)
 	piece0 := r.all(0)
 	r.sends(1, piece0[:2]...)
 	r.sends(2, piece0[2:]...)
 	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
-	r.join(3)
 	r.askedOf()
 	asked := map[LinkID]time.Duration{} // when for the bad piece
 	began, k := r.now, 0
@@ -529,8 +531,11 @@ func TestATrialIsNotDrawnOut(t *testing.T) {
 		r.c.byID[id].asked.push(b, 0)
 		r.block(id, b)
 	}
-	for r.now.Sub(began) < 3*trialTime {
-		gives(3, r.all(1 + k/4)[k%4])
+	for r.now.Sub(began) < mostTrial+2*trialTime {
+		for range 8 {
+			gives(3, r.all(1 + k/4%60)[k%4])
+			k++
+		}
 		r.say(1, wire.Unchoke)
 		r.say(2, wire.Unchoke)
 		r.tick(5 * time.Second)
@@ -542,10 +547,38 @@ func TestATrialIsNotDrawnOut(t *testing.T) {
 		if l := r.c.blame.trials[0].retrier; l != nil && l.asked.live > 0 { // and gives something, so that it is not snubbed
 			gives(l.id, r.all(40)[0])
 		}
-		k++
 	}
-	if len(asked) != 2 || min(asked[1], asked[2]) < trialTime || max(asked[1], asked[2]) > 2*trialTime+15*time.Second {
-		t.Errorf("suspects are asked for the bad piece after %v, want one after %v and the other about as long after that", asked, trialTime)
+	if len(asked) != 2 || min(asked[1], asked[2]) != mostTrial || max(asked[1], asked[2]) > mostTrial+trialTime+15*time.Second {
+		t.Errorf("suspects are asked for the bad piece after %v, want one after %v and the other about %v later", asked, mostTrial, trialTime)
+	}
+}
+
+// Nor are suspects kept waiting that gave more than the others do: one that has nothing for us but a block now and then costs them half a
+// minute.
+func TestATrialOfWhoGivesMostIsShort(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 64*64*kib, 64*kib)})
+	for id := range LinkID(3) {
+		r.quiet(1 + id)
+	}
+	r.tick(tradeWindow)
+	for i := 1; i < 4; i++ {
+		r.sends(2, r.all(i)...)
+		r.handle(Event{Op: Verified, Piece: i, OK: true, Sums: sums(4)})
+	}
+	r.sends(1, r.all(0)[:2]...)
+	r.sends(2, r.all(0)[2:]...)
+	r.handle(Event{Op: Verified, Piece: 0, Sums: sums(4, 1)})
+	for i := range 9 {
+		r.sends(3, r.all(10 + i)[0])
+		r.tick(trialTime / 10)
+		if !r.c.byID[1].suspended {
+			t.Fatalf("the trial is over after %v", r.now.Sub(epoch)-tradeWindow)
+		}
+	}
+	r.sends(3, r.all(20)[0])
+	r.tick(trialTime / 10)
+	if r.c.byID[1].suspended || r.c.byID[2].suspended {
+		t.Error("the trial lasts")
 	}
 }
 
