@@ -13,8 +13,9 @@ const (
 	// newSwarmHas is the part of the torrent from which on peers, in the mean, make no new swarm.
 	newSwarmHas = 8 // of so many parts one
 
-	// newSwarmDials is the part of the places for those we dial.
+	// newSwarmDials is the part of the places for those we dial, and leastDials how many they are at least.
 	newSwarmDials = 8 // of so many one
+	leastDials    = 4
 )
 
 // boundDials sets how many peers to dial, as the swarm looks now.
@@ -23,7 +24,7 @@ func (c *Core) boundDials() {
 	if s.most = 0; !c.inNewSwarm() {
 		return
 	}
-	s.most = max(1, c.peering.MaxPeers/newSwarmDials)
+	s.most = max(leastDials, c.peering.MaxPeers/newSwarmDials)
 	for _, a := range s.order {
 		if a.state == dialing && c.now.Sub(a.due) >= tickEvery {
 			s.most++ // most likely nobody is there

@@ -85,11 +85,13 @@ func TestFewAreDialedInANewSwarm(t *testing.T) {
 	}
 }
 
-// However few places there are, one is for those we dial.
-func TestOneIsDialedInANewSwarm(t *testing.T) {
-	r := newRig(t, Config{Peering: Peering{MaxPeers: newSwarmDials - 1}})
-	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1), addr(2), addr(3)}, Source: SourceTracker})
-	if n := r.c.dialing.underWay; n != 1 {
-		t.Errorf("%d are dialed", n)
+// However few places there are, some are for those we dial.
+func TestFewPlacesInANewSwarm(t *testing.T) {
+	r := newRig(t, Config{Peering: Peering{MaxPeers: leastDials + 1}})
+	for n := range 10 {
+		r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(n)}, Source: SourceTracker})
+	}
+	if n := r.c.dialing.underWay; n != leastDials {
+		t.Errorf("%d are dialed, want %d", n, leastDials)
 	}
 }
