@@ -201,13 +201,17 @@ func turn(c Candidate) int {
 	return 2
 }
 
+// calm is how long a peer that sees all a super-seed has stays choked, at least: others want something, and nothing, many times a second.
+const calm = time.Second
+
 // SuperSeedRound decides for a super-seed (BEP 16). Whoever is interested in the few pieces that it is shown may have them. A
-// peer that sees all we have, from before, is served only while fewer than two others are.
+// peer that sees all we have, from before, is served only while fewer than two others are, and not within a second of having been
+// choked.
 func SuperSeedRound(cs []Candidate) Decision {
 	var d Decision
 	for _, masked := range [...]bool{true, false} {
 		for _, c := range cs {
-			if c.Interested && c.Masked == masked && (masked || len(d.Unchoke) < 2) {
+			if c.Interested && c.Masked == masked && (masked || len(d.Unchoke) < 2 && (c.Unchoked || c.Since >= calm)) {
 				d.Unchoke = append(d.Unchoke, c.ID)
 			}
 		}

@@ -203,6 +203,7 @@ func TestSeedRoundIsFair(t *testing.T) {
 }
 
 func TestSuperSeedRound(t *testing.T) {
+	since := func(d time.Duration, c Candidate) Candidate { c.Since = d; return c }
 	for _, tt := range []struct {
 		name string
 		cs   []Candidate
@@ -210,11 +211,13 @@ func TestSuperSeedRound(t *testing.T) {
 	}{
 		{"nobody", nil, nil},
 		{"whoever wants something of what it is shown", []Candidate{peer(1, 0, "im"), peer(2, 0, "m"), peer(3, 9, "im"), peer(4, 0, "im"), peer(5, 0, "im")}, []uint64{1, 3, 4, 5}},
-		{"one that sees everything, alone", []Candidate{peer(1, 0, "i")}, []uint64{1}},
-		{"beside one other", []Candidate{peer(1, 0, "i"), peer(2, 0, "im")}, []uint64{1, 2}},
+		{"one that sees everything, alone", []Candidate{since(calm, peer(1, 0, "i"))}, []uint64{1}},
+		{"one that was just choked", []Candidate{since(calm-1, peer(1, 0, "i")), since(0, peer(2, 0, "im"))}, []uint64{2}},
+		{"one that was just unchoked", []Candidate{since(0, peer(1, 0, "iu"))}, []uint64{1}},
+		{"beside one other", []Candidate{since(calm, peer(1, 0, "i")), peer(2, 0, "im")}, []uint64{1, 2}},
 		{"beside two others", []Candidate{peer(1, 9, "iu"), peer(2, 0, "im"), peer(3, 0, "im")}, []uint64{2, 3}},
-		{"beside two of whom one wants nothing", []Candidate{peer(1, 0, "i"), peer(2, 0, "m"), peer(3, 0, "im")}, []uint64{1, 3}},
-		{"two of many that see everything", []Candidate{peer(1, 0, "i"), peer(2, 0, "i"), peer(3, 0, "i")}, []uint64{1, 2}},
+		{"beside two of whom one wants nothing", []Candidate{since(calm, peer(1, 0, "i")), peer(2, 0, "m"), peer(3, 0, "im")}, []uint64{1, 3}},
+		{"two of many that see everything", []Candidate{since(calm, peer(1, 0, "i")), peer(2, 0, "iu"), peer(3, 0, "iu")}, []uint64{1, 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := SuperSeedRound(tt.cs); !slices.Equal(got.Unchoke, tt.want) || got.Optimistic != 0 {

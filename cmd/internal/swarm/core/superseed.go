@@ -25,7 +25,7 @@ const (
 // It begins by itself where no other copy is known and a second leecher joins. The first keeps the sight of an
 // ordinary seed, which cannot be taken back, but is served only while fewer than two others want something; so it does not
 // begin where there are more who see everything. It ends when all pieces are out, another copy is met, pieces turn up
-// that we have shown to nobody, as those of a second super-seed do, or nobody takes what is shown; then everybody is told
+// that we have shown to nobody, as those of a second super-seed do, or nobody takes or passes on what is shown; then everybody is told
 // of the rest. When all leave, then or meanwhile, it begins anew with the next. Where the user asked for it,
 // it begins with the first peer and does not end.
 //
@@ -46,6 +46,7 @@ type superState struct {
 	foreign  int            // how many others have turned up
 	backlog  int64          // bytes shown that wait to be asked for and sent, but of doubtful pieces
 	servedAt time.Time      // when a block was last handed out, or nobody wanted any
+	passedAt time.Time      // when a piece was last passed on, or nobody wanted any
 	shows    int            // how often somebody was chosen to be shown something
 }
 
@@ -91,7 +92,8 @@ const (
 	begunTurns    = 3
 	forgivenAfter = 6
 
-	// If nothing is asked for in givenUpAfter times as long, though somebody wants something, super-seeding ends.
+	// If nothing is asked for in givenUpAfter times as long, though somebody wants something, super-seeding ends; and if nothing is
+	// passed on: they may not be able to reach one another.
 	givenUpAfter = 3
 
 	// A peer that has not said what it has after untoldAfter has nothing, and says nothing because it sees that nor have we
@@ -145,7 +147,7 @@ func (c *Core) mask(l *link) {
 
 func (s *superState) begin(c *Core) {
 	n := c.cfg.Layout.Pieces()
-	*s = superState{on: true, order: make([]int32, n), out: piece.NewBitfield(n), ours: piece.NewBitfield(n), servedAt: c.now}
+	*s = superState{on: true, order: make([]int32, n), out: piece.NewBitfield(n), ours: piece.NewBitfield(n), servedAt: c.now, passedAt: c.now}
 	for i := range s.order {
 		s.order[i] = int32(i)
 		if c.pick.sched.Availability(i) > 0 {
@@ -209,6 +211,8 @@ func (c *Core) superEnds() string {
 		return "all pieces are out"
 	case c.now.Sub(c.super.servedAt) > givenUpAfter*c.keptTime():
 		return "nobody takes what is shown"
+	case c.now.Sub(c.super.passedAt) > givenUpAfter*c.keptTime():
+		return "nobody passes on what is shown"
 	}
 	return ""
 }
@@ -411,8 +415,8 @@ func (c *Core) shownPassed(l *link, i int) {
 	if !c.super.on {
 		return
 	}
-	if c.super.ours.Set(i) && c.pick.sched.Availability(i) == 1 {
-		c.super.foreign++
+	if c.super.ours.Set(i) && c.pick.sched.Availability(i) == 1 && l.showing != nil {
+		c.super.foreign++ // who sees everything may have been sent it before super-seeding began
 	}
 	c.noteOut(l, i)
 	c.rewardFor(l)
@@ -433,6 +437,9 @@ func (c *Core) shownSet(l *link) {
 
 // noteOut notes that a peer has a piece, perhaps of others than us.
 func (c *Core) noteOut(l *link, i int) {
+	if !l.sees(i) {
+		c.super.passedAt = c.now
+	}
 	if c.pick.sched.Availability(i) > 1 || !l.sees(i) {
 		c.super.out.Set(i)
 	}
@@ -468,7 +475,7 @@ func (c *Core) expireShown() {
 	}
 	c.expireParted()
 	if !slices.ContainsFunc(c.links, func(l *link) bool { return l.interested }) {
-		c.super.servedAt = c.now
+		c.super.servedAt, c.super.passedAt = c.now, c.now
 	}
 	long, idle := c.keptTime(), !slices.ContainsFunc(c.links, c.canServe)
 	for _, l := range c.links {

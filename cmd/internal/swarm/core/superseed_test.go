@@ -100,6 +100,81 @@ func TestSuperSeedingBeginsWithTheSecondLeecher(t *testing.T) {
 	s.want("what was shown to another", "2:reject request")
 }
 
+// What the first peer was sent before super-seeding began, and says only then, is not from elsewhere.
+func TestWhatTheFirstWasSentIsNotForeign(t *testing.T) {
+	s := newSuperRig(t, SuperAuto, 16)
+	s.comes(1)
+	for i := range uint32(4) {
+		s.takes(1, i)
+	}
+	s.comes(2)
+	s.comes(3)
+	for i := range uint32(4) {
+		s.gets(1, i)
+	}
+	s.tick(tickEvery)
+	if !s.c.super.on {
+		t.Error("super-seeding has ended")
+	}
+	free := func() (is []uint32) { // shown to nobody yet
+		for i := 4; i < 16; i++ {
+			if !s.c.super.ours.Has(i) {
+				is = append(is, uint32(i))
+			}
+		}
+		return is
+	}
+	s.gets(2, free()[0])
+	s.gets(3, free()[0])
+	s.tick(tickEvery)
+	if s.c.super.on {
+		t.Error("somebody else sends pieces, and super-seeding goes on")
+	}
+}
+
+// Leechers that cannot reach one another pass nothing on: they are better served alike.
+func TestWhereNobodyPassesOn(t *testing.T) {
+	s := joinedBy(t, SuperAuto, 64, 1, 2, 3)
+	began := s.now
+	for s.c.super.on && s.now.Sub(began) < time.Minute {
+		for _, id := range []LinkID{2, 3} {
+			for _, i := range s.shown[id] {
+				if !s.c.pick.sched.Has(s.c.byID[id].sched, int(i)) {
+					s.takes(id, i)
+					s.gets(id, i)
+				}
+			}
+		}
+		s.tick(time.Second)
+	}
+	if d := s.now.Sub(began); d < givenUpAfter*keptFor || d > givenUpAfter*keptFor+10*time.Second {
+		t.Errorf("super-seeding ended after %v", d)
+	}
+}
+
+// Who sees everything is not choked and unchoked at every whim of the others.
+func TestTheFirstDoesNotFlap(t *testing.T) {
+	s := joinedBy(t, SuperAuto, 64, 1, 2, 3)
+	s.tick(2 * time.Second)
+	flips := 0
+	see := s.see
+	s.see = func(e Effect) {
+		see(e)
+		if e.Op == Send && e.Link == 1 && (e.Msg.ID == wire.Choke || e.Msg.ID == wire.Unchoke) {
+			flips++
+		}
+	}
+	for range 40 { // in two seconds
+		s.say(3, wire.NotInterested)
+		s.tick(25 * time.Millisecond)
+		s.say(3, wire.Interested)
+		s.tick(25 * time.Millisecond)
+	}
+	if flips == 0 || flips > 6 {
+		t.Errorf("the first was choked or unchoked %d times in two seconds", flips)
+	}
+}
+
 func TestWhereSuperSeedingDoesNotBegin(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -536,7 +611,7 @@ func TestWhoSeesEverythingIsServedIfFewOthersAre(t *testing.T) {
 		t.Error("beside two others it is not choked")
 	}
 	s.say(3, wire.NotInterested)
-	if s.c.byID[1].amChoking {
+	if s.tick(2 * tickEvery); s.c.byID[1].amChoking {
 		t.Error("one of them wants nothing any more")
 	}
 }
