@@ -236,6 +236,25 @@ func TestEndgameWastesLittle(t *testing.T) {
 	}
 }
 
+// On fast lines with small pieces much is under way when the second leecher comes and super-seeding begins. Still the seed hardly sends
+// a piece twice.
+func TestSmallPiecesAreSentOnce(t *testing.T) {
+	for seed := range uint64(plays) {
+		s := small(6, seed)
+		s.PieceLength = 32 << 10
+		for n := range s.Peers {
+			p := &s.Peers[n]
+			p.Up, p.Down, p.Delay, p.Arrives = 8*mib, 100*mib, 10*time.Millisecond, time.Duration(n)*300*time.Millisecond
+		}
+		r := play(t, s)
+		out, all := r.SeedCopies()
+		t.Logf("%.3f copies until one is out, %.3f in all", out, all)
+		if out > 1.1 {
+			t.Errorf("seed %d: %.2f copies until one is out", seed, out)
+		}
+	}
+}
+
 func TestPeersMayVanish(t *testing.T) {
 	for seed := range uint64(plays) {
 		s := small(12, seed)
