@@ -218,8 +218,10 @@ func begin(s Streams, o Shown) (*display, *slog.Logger, func(), error) {
 	if err != nil {
 		return nil, nil, nil, failed(ClassDisk, err, "cannot write the log %s", printable(o.Log))
 	}
+	log := d.Logger(o.Verbose, f)
+	log.Debug("begin", "process", os.Getpid(), "command", os.Args) // several may write to one file, one after the other
 	// A disk that fills up with logs ends nothing, so neither does its last error.
-	return d, d.Logger(o.Verbose, f), func() { _ = f.Close() }, nil
+	return d, log, func() { _ = f.Close() }, nil
 }
 
 // print writes a result through a buffer.

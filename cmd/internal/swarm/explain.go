@@ -30,6 +30,7 @@ func (s *Swarm) explain(n *core.Note) {
 		n   int
 	}{
 		{"piece", n.Piece}, {"blocks", n.Blocks}, {"peers", n.Peers}, {"slots", n.Slots}, {"times", n.Times}, {"rate", int(n.Rate)},
+		{"received", int(n.Received)}, {"sent", int(n.Sent)},
 	} {
 		if a.n != 0 {
 			attrs = append(attrs, slog.Int(a.key, a.n))

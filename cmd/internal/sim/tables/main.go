@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"bittern/cmd/internal/sim"
@@ -39,7 +41,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(2)
 	}
-	debug.SetGCPercent(50) // a play lets little go once its peers have met, but a thousand of them take half a gigabyte
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // a play lets little go once its peers have met, but a thousand of them take half a gigabyte
+	}
 	if err := play(o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(1)
@@ -57,8 +61,13 @@ func parse(args []string) (o options, err error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 || o.seeds < 1 || o.leechers < 0 {
-		return o, errors.New("nothing but flags is understood, and no less than one seed and no leechers at all")
+	if flags.NArg() > 0 || o.seeds < 1 || o.leechers < 0 || o.replay < -1 {
+		return o, errors.New("nothing but flags is understood, and no less than one seed, no leechers at all and the seed 0")
+	}
+	if o.out != "" { // before playing for an hour
+		if _, err := os.Stat(filepath.Dir(o.out)); err != nil {
+			return o, err
+		}
 	}
 	o.command = "go run ./cmd/internal/sim/tables"
 	flags.Visit(func(f *flag.Flag) {
@@ -77,9 +86,10 @@ func (o *options) rows() (rows []sim.Row) {
 		if o.leechers > 0 {
 			sizes = []int{o.leechers}
 		}
+		named := func(n int) bool { row := kind.Row(n); return o.run.MatchString(row.String()) }
 		for _, n := range sizes {
-			if row := kind.Row(n); o.run.MatchString(row.String()) {
-				rows = append(rows, row)
+			if named(n) || o.leechers > 0 && slices.ContainsFunc(kind.All, named) { // of which there are to be fewer
+				rows = append(rows, kind.Row(n))
 			}
 		}
 	}

@@ -172,9 +172,13 @@ func (c *Core) rechoke() {
 	}
 	d := c.decide(slots, rotate)
 	c.explain(Note{What: "choking round", Slots: slots, Rate: c.uploadCapacity()})
+	choice := "the round's choice"
+	if c.super.on {
+		choice = superChoice
+	}
 	for _, l := range c.links {
 		_, unchoke := slices.BinarySearch(d.Unchoke, uint64(l.id))
-		why := "the round's choice"
+		why := choice
 		if unchoke && d.Optimistic == uint64(l.id) {
 			why = optimistically
 		}
@@ -199,7 +203,7 @@ func (c *Core) fillSlots() {
 	free, why := min(slots-c.takers(), extra), "a slot is free"
 	switch {
 	case c.super.on:
-		free, why = len(c.links), "a super-seed serves whom it shows something"
+		free, why = len(c.links), superChoice
 	case free <= 0:
 		if c.idlesLong() {
 			c.fillLine(extra)
@@ -327,8 +331,11 @@ func (c *Core) isSated(l *link) bool {
 // gaveUs reports whether a peer has given us something, and not only a block to be preferred for it.
 func (c *Core) gaveUs(l *link) bool { return l.gave.Total() >= c.cfg.Layout.PieceLength() }
 
-// optimistically is why the optimistic unchoke is one.
-const optimistically = "optimistically"
+// Why some are unchoked, or choked.
+const (
+	optimistically = "optimistically"
+	superChoice    = "a super-seed serves whom it shows something, and others if those are few"
+)
 
 // setChoke chokes or unchokes a peer, if that is a change.
 func (c *Core) setChoke(l *link, choking bool, why string) {

@@ -229,6 +229,7 @@ func (c *Core) drop(l *link, err error) {
 
 // forget removes a link whose connection is closed or about to be.
 func (c *Core) forget(l *link, err error) {
+	c.explain(Note{What: "done with a peer", Addr: l.remote.Addr, Received: l.down.Total(), Sent: l.up.Total()})
 	delete(c.byID, l.id)
 	i := slices.Index(c.links, l)
 	c.links = slices.Delete(c.links, i, i+1)

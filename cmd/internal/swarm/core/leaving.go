@@ -1,8 +1,12 @@
 package core
 
 import (
+	"slices"
 	"time"
 )
+
+// saidAfter is how long a peer may take to say that it has a piece whose last block we have sent.
+const saidAfter = 2 * time.Second
 
 // leaveState decides when the swarm ends.
 type leaveState struct {
@@ -42,6 +46,27 @@ func (c *Core) end(o Outcome) {
 	}
 	c.leaving.ended = true
 	c.emit(Effect{Op: Done, Outcome: o, Number: c.keptBack()})
+}
+
+// keptBack returns how many pieces are lost to the swarm, as far as we know it, if seeding ends now: those that no peer has or was sent.
+func (c *Core) keptBack() (n int) {
+	if !c.leaving.complete || !c.cfg.Seed.wanted() || c.copies.count() > 0 { // who has everything may have left
+		return 0
+	}
+	for i := range c.cfg.Layout.Pieces() {
+		sent := func(l *link) bool { return l.showing != nil && indexOf(l.showing.kept, i) >= 0 }
+		if c.pick.sched.HavePieces().Has(i) && c.pick.sched.Availability(i) == 0 && indexOf(c.super.parted, i) < 0 && !slices.ContainsFunc(c.links, sent) {
+			n++
+		}
+	}
+	if !c.super.on {
+		// An ordinary seed keeps no account of what it has sent, and some of it nobody may have said to have yet.
+		n -= len(c.links) + int(c.up.Rate(c.now)*saidAfter.Seconds()/float64(c.cfg.Layout.PieceLength()))
+		if len(c.links) == 0 || n < 0 {
+			return 0
+		}
+	}
+	return n
 }
 
 // leaveIfDue ends the swarm when one of its conditions is met.

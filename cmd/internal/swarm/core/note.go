@@ -23,6 +23,8 @@ type Note struct {
 	Slots  int     // upload slots: how many peers are to be served
 	Times  int     // how often it has happened before
 	Rate   float64 // bytes/s that the decision rests on
+
+	Received, Sent int64 // bytes of blocks in all, of one who leaves
 }
 
 // explain tells of a decision if anybody listens.

@@ -39,7 +39,7 @@ func TestNotesChangeNothing(t *testing.T) {
 		"ask: random first", "ask: rarest first", "ask: suggested", "ask: allowed fast", "ask: endgame", "ask: failed before", "ask: nobody's",
 		"interested: it has what we want", "not interested: it has nothing that we want",
 		"it chokes us: ", "it unchokes us: ", "it rejects: ", "snub: it has sent nothing for too long",
-		"choking round: ", "unchoke: the round's choice", "choke: the round's choice", "unchoke: a slot is free",
+		"done with a peer: ", "choking round: ", "unchoke: the round's choice", "choke: the round's choice", "unchoke: a slot is free",
 		"super-seeding begins: no other copy is known", "show a piece: ",
 		"dial: a local tracker", "dial: a peer",
 		"bad piece: of one peer alone", "bad piece: of several peers, of which this is one",

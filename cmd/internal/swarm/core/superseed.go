@@ -552,20 +552,6 @@ func (c *Core) shownLeft(l *link) {
 	}
 }
 
-// keptBack returns how many pieces are lost to the swarm if super-seeding is broken off now: those that no peer has or was sent.
-func (c *Core) keptBack() (n int) {
-	if !c.super.on || c.copies.count() > 0 { // who has everything may have left
-		return 0
-	}
-	for i := range c.cfg.Layout.Pieces() {
-		sent := func(l *link) bool { return l.showing != nil && indexOf(l.showing.kept, i) >= 0 }
-		if c.pick.sched.Availability(i) == 0 && indexOf(c.super.parted, i) < 0 && !slices.ContainsFunc(c.links, sent) {
-			n++
-		}
-	}
-	return n
-}
-
 // unmask ends super-seeding, for the reason given: everybody is to be told of the rest.
 func (c *Core) unmask(why string) {
 	c.explain(Note{What: "super-seeding ends", Why: why, Peers: len(c.links)})

@@ -562,6 +562,38 @@ func TestASuperSeedThatStopsEarlySaysSo(t *testing.T) {
 	}
 }
 
+// So does an ordinary seed, if it is more than what may just have been sent.
+func TestASeedThatStopsEarlySaysSo(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		has  int // pieces that the leecher says to have
+		copy bool
+		want int
+	}{{"most are missing", 2, false, 61}, {"all but the last", 63, false, 0}, {"another copy is known", 2, true, 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSuperRig(t, SuperNever, 64)
+			s.c.cfg.Seed = Seeding{Time: time.Minute}
+			kept := -1
+			s.see = func(e Effect) {
+				if e.Op == Done {
+					kept = e.Number
+				}
+			}
+			s.comes(1)
+			if tt.copy {
+				s.rig.comes(9, nth(9, ""))
+			}
+			for i := range uint32(tt.has) {
+				s.gets(1, i)
+			}
+			s.tick(2 * time.Minute)
+			if kept != tt.want {
+				t.Errorf("it says that %d pieces are missing, want %d", kept, tt.want)
+			}
+		})
+	}
+}
+
 // A seed that is left alone is an ordinary one again for the first who comes.
 func TestSuperSeedingBeginsAnew(t *testing.T) {
 	s := joinedBy(t, SuperAuto, 8, 1, 2, 3)
