@@ -45,7 +45,7 @@ func Get(ctx context.Context, s Streams, o GetOptions) error {
 		}
 		if o.MetadataOnly {
 			d.Emit(metadataOf(k.t))
-			return d.tellPath(o.JSON, ui.Complete{Path: o.SaveTorrent, Seconds: time.Since(started).Seconds()})
+			return d.tellPath(o.JSON, ui.Complete{Path: o.SaveTorrent, Seconds: seconds(started)})
 		}
 	}
 	t := k.t
@@ -120,7 +120,7 @@ func (g *getting) shown(ctx context.Context, wanted []bool) error {
 	if reason := stopReason(g.outcome); reason != "" && err == nil {
 		s := g.inbox.Snapshot()
 		g.sayWhyEnded(g.d)
-		err = resultError(g.d.Emit(ui.Seeded{Reason: reason, Seconds: time.Since(g.started).Seconds(), Uploaded: s.Uploaded, Copies: s.Copies}))
+		err = resultError(g.d.Emit(ui.Seeded{Reason: reason, Seconds: seconds(g.started), Uploaded: s.Uploaded, Copies: s.Copies}))
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (g *getting) tell() error {
 func (g *getting) tellOnce() {
 	g.once.Do(func() {
 		forgetMetadata(g.log, orHere(g.o.Dir), g.hash) // an earlier run may have been given the magnet link
-		e := ui.Complete{Path: g.path, Seconds: time.Since(g.started).Seconds()}
+		e := ui.Complete{Path: g.path, Seconds: seconds(g.started)}
 		if g.running.Load() {
 			s := g.inbox.Snapshot()
 			e.Downloaded, e.Uploaded, e.Wasted = s.Received, s.Uploaded, s.Wasted

@@ -224,6 +224,9 @@ func begin(s Streams, o Shown) (*display, *slog.Logger, func(), error) {
 	return d, log, func() { _ = f.Close() }, nil
 }
 
+// seconds is how long it is since a time, to the millisecond.
+func seconds(since time.Time) float64 { return time.Since(since).Round(time.Millisecond).Seconds() }
+
 // print writes a result through a buffer.
 func (d *display) print(write func(io.Writer)) error {
 	b := bufio.NewWriterSize(resultWriter{d.Display}, 64<<10)

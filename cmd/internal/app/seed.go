@@ -59,7 +59,7 @@ func Seed(ctx context.Context, s Streams, o SeedOptions) error {
 	if err == nil {
 		s := x.inbox.Snapshot()
 		x.sayWhyEnded(d)
-		err = resultError(d.Emit(ui.Complete{Path: filepath.Join(cfg.Dir, filepath.FromSlash(cfg.Name)), Seconds: time.Since(started).Seconds(),
+		err = resultError(d.Emit(ui.Complete{Path: filepath.Join(cfg.Dir, filepath.FromSlash(cfg.Name)), Seconds: seconds(started),
 			Downloaded: s.Received, Uploaded: s.Uploaded, Wasted: s.Wasted, Copies: s.Copies, Reason: stopReason(x.outcome)}))
 	}
 	return err
