@@ -203,17 +203,25 @@ func (c *Core) explainTrial(by []*link, i int) {
 	if !c.peering.Explain {
 		return
 	}
-	for n, l := range by {
-		if !slices.Contains(by[:n], l) {
-			blocks := 0
-			for _, o := range by {
-				if o == l {
-					blocks++
-				}
+	for _, l := range parties(by) {
+		blocks := 0
+		for _, o := range by {
+			if o == l {
+				blocks++
 			}
-			c.explain(Note{What: "bad piece", Why: "of several peers, of which this is one", Link: l.id, Piece: i + 1, Blocks: blocks, Times: l.proven})
+		}
+		c.explain(Note{What: "bad piece", Why: "of several peers, of which this is one", Link: l.id, Piece: i + 1, Blocks: blocks, Times: l.proven})
+	}
+}
+
+// parties returns those who sent the blocks of a piece, each once.
+func parties(by []*link) (ls []*link) {
+	for n, l := range by {
+		if l != nil && !slices.Contains(by[:n], l) {
+			ls = append(ls, l)
 		}
 	}
+	return ls
 }
 
 // accuse keeps a failed version of a piece. It reports false if there are too many of them.
@@ -224,10 +232,8 @@ func (s *blameState) accuse(now time.Time, i int, v version) bool {
 		return false
 	case t == nil:
 		t = &trial{piece: i, since: now}
-		for n, l := range v.by {
-			if l != nil && !slices.Contains(v.by[:n], l) {
-				t.worth += l.gave.Rate(now)
-			}
+		for _, l := range parties(v.by) {
+			t.worth += l.gave.Rate(now)
 		}
 		s.trials = append(s.trials, t)
 	}
@@ -238,10 +244,7 @@ func (s *blameState) accuse(now time.Time, i int, v version) bool {
 // suspect counts a failed piece that proves nothing against those who sent it. Who had a part in several, and in few good
 // ones, is banned all the same; there are more pieces on trial than we can keep, and so no lack of liars.
 func (c *Core) suspect(by []*link, i int) {
-	for n, l := range by {
-		if l == nil || slices.Contains(by[:n], l) {
-			continue
-		}
+	for _, l := range parties(by) {
 		l.unclear++
 		c.explain(Note{What: "bad piece", Why: "of several peers, and too many are on trial", Link: l.id, Piece: i + 1, Times: l.unclear})
 		if l.unclear >= maxUnclear && unproven(l) {

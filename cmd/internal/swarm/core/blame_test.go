@@ -527,13 +527,9 @@ func TestATrialIsNotDrawnOut(t *testing.T) {
 	r.askedOf()
 	asked := map[LinkID]time.Duration{} // when for the bad piece
 	began, k := r.now, 0
-	gives := func(id LinkID, b piece.Block) { // a block that we ask it for, or not
-		r.c.byID[id].asked.push(b, 0)
-		r.block(id, b)
-	}
 	for r.now.Sub(began) < mostTrial+2*trialTime {
 		for range 8 {
-			gives(3, r.all(1 + k/4%60)[k%4])
+			r.sends(3, r.all(1 + k/4%60)[k%4])
 			k++
 		}
 		r.say(1, wire.Unchoke)
@@ -545,7 +541,7 @@ func TestATrialIsNotDrawnOut(t *testing.T) {
 			}
 		}
 		if l := r.c.blame.trials[0].retrier; l != nil && l.asked.live > 0 { // and gives something, so that it is not snubbed
-			gives(l.id, r.all(40)[0])
+			r.sends(l.id, r.all(40)[0])
 		}
 	}
 	if len(asked) != 2 || min(asked[1], asked[2]) != mostTrial || max(asked[1], asked[2]) > mostTrial+trialTime+15*time.Second {

@@ -64,7 +64,7 @@ type upload struct {
 	inFlight int       // bytes being read or in the writer's hands
 	moved    time.Time // when it last took some of these, or got the first
 	speed    float64   // bytes/s at which it takes them
-	share    int64     // bytes it has been given, counted from what the others had when it last began to ask for something
+	share    int64     // bytes it has been given, counted from what the others had when it last began to ask for something, or had paid
 }
 
 // window is how many bytes to have read or in the writer's hands.
