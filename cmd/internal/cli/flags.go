@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func bindSeedUntil(cmd *cobra.Command, o *app.SeedUntil) {
 	f := cmd.Flags()
 	f.Var(into(&o.Ratio, "RATIO", "", parseRatio), "seed-ratio", "seed until so many times the size is uploaded")
 	f.Var(into(&o.Time, "TIME", "", parseDuration), "seed-time", "seed for so long")
-	f.Var(into(&o.Copies, "N", "", parseCopies), "until-copies", "seed until so many other peers, 10000 at most, are known to have everything")
+	f.Var(into(&o.Copies, "N", "", parseCopies), "until-copies", fmt.Sprintf("seed until so many other peers, %d at most, are known to have everything", app.MaxCopies))
 }
 
 // bindSuperSeed binds how to seed.
@@ -108,7 +109,7 @@ func one(what string) cobra.PositionalArgs {
 		case len(args) > 1:
 			hint := ""
 			if slices.Contains(args[1:], "false") || slices.Contains(args[1:], "true") {
-				hint = " (a flag is told so with =: --super-seed=false)"
+				hint = " (behind a flag, with =: --flag=false)"
 			}
 			return errors.New("want one " + what + ", not also " + strings.Join(args[1:], " ") + hint)
 		case args[0] == "":

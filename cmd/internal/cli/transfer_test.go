@@ -111,7 +111,7 @@ func TestGetUsageErrors(t *testing.T) {
 	}{
 		{"no source", nil, nil, "which SOURCE?"},
 		{"two sources", nil, []string{"a", "b"}, "want one SOURCE, not also b"},
-		{"a flag's value for a source", nil, []string{"a", "--super-seed", "false"}, "not also false (a flag is told so with =: --super-seed=false)"},
+		{"a flag's value for a source", nil, []string{"a", "--super-seed", "false"}, "not also false (behind a flag, with =: --flag=false)"},
 		{"empty source", nil, []string{""}, "an empty SOURCE"},
 		{"unknown flag", nil, []string{"--nope", "a"}, "unknown flag: --nope"},
 		{"bad duration", nil, []string{"-m", "soon", "a"}, "want a duration like 90s"},
