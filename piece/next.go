@@ -8,8 +8,9 @@ const (
 	// only delay what it alone was asked for.
 	endgameShare = 8
 	// endgameBatch is how many blocks in flight to others a peer is asked for at once, at
-	// least; above, a quarter of them. So one that stands still is caught up with in a few
-	// round trips, and little is sent twice among equals.
+	// least; above, a quarter of all in flight. What fast peers alone were asked for is asked of so many
+	// others in all, not each: a quarter of a hundred peers would fill our line with what comes anyway. So one
+	// that stands still is caught up with in a few round trips, and little is sent twice among equals.
 	endgameBatch, endgamePart = 16, 4
 
 	// Sequential, while fewer peers have everything than not: where p alone of those who lack
@@ -71,9 +72,8 @@ func (s *Scheduler) Next(p *Peer, n int, fast bool, dst []Block) []Block {
 		if inFlight > n/endgameShare {
 			return dst
 		}
-		batch := min(room, max(endgameBatch, (s.asked-p.asked)/endgamePart))
-		var rest int
-		if dst, rest = s.duplicate(p, batch, dst); rest == 0 {
+		var more bool
+		if dst, more = s.duplicate(p, room, dst); more {
 			return dst
 		}
 	}
@@ -223,23 +223,44 @@ func (s *Scheduler) early(p *Peer) (int, bool) {
 }
 
 // duplicate asks p for up to n blocks that are in flight to others: first those asked of one
-// slow peer alone, then those of one peer, then of two that are slow or stalled. It returns how many of n are left. A third
-// copy of what a fast peer sends is rarely the first to come, and often sent in vain.
-func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) ([]Block, int) {
+// slow peer alone, then those of one peer, then of two that are slow or stalled. It reports whether there are more, for
+// later. A third copy of what a fast peer sends is rarely the first to come, and often sent in vain.
+func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) (_ []Block, more bool) {
+	batch := max(endgameBatch, s.asked/endgamePart)
+	n = min(n, batch)
 	for _, pass := range [...]struct {
 		askers int
 		slow   bool
 	}{{1, true}, {1, false}, {2, true}} {
+		room := n
+		if !pass.slow {
+			room = min(n, max(0, batch-s.twice()))
+			more = room < n
+		}
+		rest := room
 		for _, o := range s.opens {
-			if n == 0 {
-				return dst, 0
+			if rest == 0 {
+				break
 			}
 			if o.wanted && o.asked[pass.askers] > 0 && s.mayRepeat(p, o) {
-				dst, n = s.repeat(p, o, pass.askers, pass.slow, n, dst)
+				dst, rest = s.repeat(p, o, pass.askers, pass.slow, rest, dst)
 			}
 		}
+		if n -= room - rest; n == 0 {
+			return dst, true
+		}
 	}
-	return dst, n
+	return dst, more
+}
+
+// twice returns how many blocks are in flight to several peers.
+func (s *Scheduler) twice() (n int) {
+	for _, o := range s.opens {
+		if o.wanted {
+			n += o.asked[0] - o.asked[1]
+		}
+	}
+	return n
 }
 
 // mayRepeat reports whether p may be asked for blocks of o that are in flight to others.

@@ -182,6 +182,20 @@ func (sc *script) run(f []string) (got, want string) {
 	return "", ""
 }
 
+// span names the blocks from one to another of piece 0, upwards or downwards.
+func span(from, to int) string {
+	step := 1
+	if to < from {
+		step = -1
+	}
+	names := []string{fmt.Sprint("0.", from)}
+	for from != to {
+		from += step
+		names = append(names, fmt.Sprint("0.", from))
+	}
+	return strings.Join(names, " ")
+}
+
 func TestScripts(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
@@ -399,6 +413,26 @@ func TestScripts(t *testing.T) {
 			slow b 2 = 1.0 1.1
 			fast c 3 = 1.1 1.0 0.1
 			is a2 22`},
+		{"endgame asks for no more than a batch of what fast peers were asked for", 1, 40, `
+			join a all
+			join b all
+			join c all
+			join d all
+			fast a 40 = ` + span(0, 39) + `
+			endgame true
+			fast b 10 = ` + span(39, 30) + `
+			fast c 20 = ` + span(29, 24) + `
+			fast d 20 =
+			got c 0.29 cancel a
+			fast d 20 = 0.23
+			fast c 90 =`},
+		{"endgame asks each for a batch of what a slow peer was asked for", 1, 40, `
+			join a all
+			join b all
+			join c all
+			slow a 40 = ` + span(0, 39) + `
+			fast b 90 = ` + span(39, 24) + `
+			fast c 90 = ` + span(23, 8)},
 		{"no endgame while there is a piece that nobody has", 2, 1, `
 			join a 10
 			join b 10
