@@ -41,8 +41,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(2)
 	}
+	// A play lets little go once its peers have met, so garbage is looked for seldom; but a thousand of them take half a gigabyte.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // a play lets little go once its peers have met, but a thousand of them take half a gigabyte
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(runtime.GOMAXPROCS(0)) * 2 << 30)
 	}
 	if err := play(o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "tables:", err)
