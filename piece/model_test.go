@@ -104,6 +104,26 @@ func (m *model) endgame() bool {
 	return asked
 }
 
+// repeated reports whether so many blocks are asked of several peers that what a fast one was asked for must wait.
+func (m *model) repeated() bool {
+	asked, twice := 0, 0
+	for i := range m.pieces {
+		p := &m.pieces[i]
+		if !p.lacks() || p.held {
+			continue
+		}
+		for _, b := range p.blocks {
+			if !b.stored && len(b.askers) > 0 {
+				asked++
+			}
+			if !b.stored && len(b.askers) > 1 {
+				twice++
+			}
+		}
+	}
+	return twice >= max(endgameBatch, asked/endgamePart)
+}
+
 // next calls Next and judges each block it gives by the policy, as stated.
 func (m *model) next(q *modelPeer, n int, fast bool) []Block {
 	q.fast = fast
@@ -140,6 +160,9 @@ func (m *model) judge(q *modelPeer, b Block) {
 	case len(blk.askers) > 0:
 		if !m.endgame() {
 			m.t.Errorf("%v asked twice before endgame", b)
+		}
+		if blk.askers[0].fast && m.repeated() {
+			m.t.Errorf("%v asked twice of fast peers, as many are", b)
 		}
 		if p.suspect && (!q.fast || p.owner != nil && p.owner.fast) {
 			m.t.Errorf("suspect %v asked twice", b)
@@ -232,7 +255,7 @@ func (m *model) hasUntouched(q *modelPeer, first int) bool {
 
 // idle checks that a peer with nothing in flight that was given nothing can get nothing.
 func (m *model) idle(q *modelPeer) {
-	endgame := m.endgame()
+	endgame, repeated := m.endgame(), m.repeated()
 	for i := range m.pieces {
 		p := &m.pieces[i]
 		if !m.may(q, i) {
@@ -243,7 +266,7 @@ func (m *model) idle(q *modelPeer) {
 		}
 		for k, b := range p.blocks {
 			fast := slices.ContainsFunc(b.askers, func(a *modelPeer) bool { return a.p.fast })
-			if !b.stored && (len(b.askers) == 0 || endgame && (len(b.askers) == 1 || len(b.askers) < maxAskers && !fast) && !p.suspect) {
+			if !b.stored && (len(b.askers) == 0 || endgame && (len(b.askers) == 1 && !repeated || len(b.askers) < maxAskers && !fast) && !p.suspect) {
 				m.t.Fatalf("peer %d got nothing, but block %d of piece %d has %d askers (endgame %t)", q.p.slot, k, i, len(b.askers), endgame)
 			}
 		}
