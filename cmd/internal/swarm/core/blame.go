@@ -63,9 +63,9 @@ const (
 	trialTime = 30 * time.Second
 	mostTrial = 2 * time.Minute
 
-	// manyGood is how many blocks of good pieces a peer must have sent to be trusted rather than one that has not: 512 KiB,
-	// which somebody who lies in every tenth block manages in one of thirty cases.
-	manyGood = 32
+	// manyGood is how many blocks of good pieces a peer must have sent to be trusted rather than one that has not: 768 KiB,
+	// which somebody who lies in every tenth block manages in one of 150 cases.
+	manyGood = 48
 
 	maxVersions = 8  // failed versions kept of one piece
 	maxTrials   = 32 // pieces of which failed versions are kept
