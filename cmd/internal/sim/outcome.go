@@ -78,10 +78,9 @@ func (o *Outcome) Worst(figure int) (value float64, seed uint64) {
 func (o *Outcome) Failures() (failures []string) {
 	for n := range o.Row.Figures {
 		f := &o.Row.Figures[n]
-		limit, _ := o.Row.Limit(f)
-		if worst, seed := o.Worst(n); !f.Holds(worst, limit) {
+		if worst, seed := o.Worst(n); !f.Holds(worst) {
 			failures = append(failures, fmt.Sprintf("%s: %s: %s with seed %d, want %s %s; to see it: %s",
-				o.Row, f.Name, f.Format(worst), seed, f.Demand, f.Format(limit), o.again(seed)))
+				o.Row, f.Name, f.Format(worst), seed, f.Demand, f.Format(f.Want), o.again(seed)))
 		}
 	}
 	return failures

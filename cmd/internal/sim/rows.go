@@ -54,22 +54,13 @@ const (
 
 func (d Demand) String() string { return [...]string{"", "at least", "at most"}[d] }
 
-// Limit returns what a figure of the row is held to, and whether that is what is wanted: where bittern does not
-// reach it yet, it is what it does reach.
-func (r *Row) Limit(f *Figure) (limit float64, wanted bool) {
-	if reached, short := shortfalls[shortfall{r.String(), f.Name}]; short {
-		return reached, false
-	}
-	return f.Want, true
-}
-
-// Holds reports whether a value is on the right side of a limit.
-func (f *Figure) Holds(value, limit float64) bool {
+// Holds reports whether a value is on the right side of what is wanted.
+func (f *Figure) Holds(value float64) bool {
 	switch f.Demand {
 	case AtLeast:
-		return value >= limit
+		return value >= f.Want
 	case AtMost:
-		return value <= limit
+		return value <= f.Want
 	}
 	return true
 }

@@ -60,30 +60,3 @@ func TestAPanicNamesItsSeed(t *testing.T) {
 	}()
 	o.play(0)
 }
-
-// A shortfall is of a figure that exists, and falls short: nobody is let off by a slip of the pen.
-func TestShortfallsFallShort(t *testing.T) {
-	found := make(map[shortfall]bool)
-	for _, kind := range Kinds {
-		for _, n := range append(slices.Clone(kind.All), kind.Small...) {
-			row := kind.Row(n)
-			for i := range row.Figures {
-				f := &row.Figures[i]
-				switch limit, wanted := row.Limit(f); {
-				case wanted:
-				case f.Demand == NoDemand:
-					t.Errorf("%v: nothing is demanded of %q", &row, f.Name)
-				case f.Holds(limit, f.Want):
-					t.Errorf("%v: %s: %s is no shortfall, %s is demanded", &row, f.Name, f.Format(limit), f.Format(f.Want))
-				default:
-					found[shortfall{row.String(), f.Name}] = true
-				}
-			}
-		}
-	}
-	for s := range shortfalls {
-		if !found[s] {
-			t.Errorf("%v is no figure of any row", s)
-		}
-	}
-}

@@ -18,7 +18,7 @@
 // size), crossing traffic, and the time that disks take. What is on its way when a connection ends is lost.
 //
 // What is measured of a play is in measure.go; scenarios.go has the swarms that bittern is judged by, rows.go
-// what is demanded of it in each, shortfalls.go what it does not reach yet, and outcome.go plays them.
+// what is demanded of it in each, and outcome.go plays them.
 package sim
 
 import (

@@ -1,6 +1,5 @@
 // Tables plays the swarms that bittern is judged by and prints what came of them as Markdown, with what is
-// demanded beside it. It exits with 1 if a figure falls short of what bittern is known to reach, and says how
-// to see that play again.
+// demanded beside it. It exits with 1 if a figure falls short of that, and says how to see that play again.
 package main
 
 import (
@@ -172,7 +171,7 @@ func table(to *bytes.Buffer, o *sim.Outcome) {
 		}
 		worst, seed := o.Worst(n)
 		shown := f.Format(worst)
-		if !f.Holds(worst, f.Want) {
+		if !f.Holds(worst) {
 			shown = "**" + shown + "**"
 		}
 		fmt.Fprintf(to, "| %s | %s | %s | %s | %d |\n", f.Name, demand, f.Format(o.Mean(n)), shown, seed)
