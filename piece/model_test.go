@@ -32,11 +32,15 @@ type modelBlock struct {
 type modelPeer struct {
 	p       *Peer
 	fast    bool
+	stalled bool
 	has     []bool
 	choking bool
 	allowed []int
 	only    int // piece, counted from 1
 }
+
+// quick reports whether q is fast, and sends something.
+func (q *modelPeer) quick() bool { return q.fast && !q.stalled }
 
 func newModel(t testing.TB, l Layout, draw func(int) int) *model {
 	m := &model{t: t, s: NewScheduler(l, rand.New(rand.NewPCG(5, uint64(draw(1000))))), draw: draw}
@@ -53,6 +57,12 @@ func (p *modelPiece) open() bool {
 
 func (p *modelPiece) hashing() bool {
 	return !slices.ContainsFunc(p.blocks, func(b modelBlock) bool { return !b.stored })
+}
+
+// soleQuick reports whether block n is in flight to one peer alone, which is quick.
+func (p *modelPiece) soleQuick(n int) bool {
+	b := &p.blocks[n]
+	return !b.stored && len(b.askers) == 1 && b.askers[0].quick()
 }
 
 func (p *modelPiece) lacks() bool     { return p.wanted && !p.have }
@@ -104,8 +114,8 @@ func (m *model) endgame() bool {
 	return asked
 }
 
-// repeated reports whether so many blocks are asked of several peers that what a fast one was asked for must wait.
-func (m *model) repeated() bool {
+// bounded reports whether so many blocks are asked of several peers that what a fast one was asked for must wait.
+func (m *model) bounded() bool {
 	asked, twice := 0, 0
 	for i := range m.pieces {
 		p := &m.pieces[i]
@@ -132,8 +142,14 @@ func (m *model) next(q *modelPeer, n int, fast bool) []Block {
 	if len(out) > n {
 		m.t.Fatalf("%d blocks for %d", len(out), n)
 	}
+	copies := 0 // of what a fast peer alone was asked for
 	for k, b := range out {
 		m.judge(q, b)
+		if p := &m.pieces[b.Piece]; p.soleQuick(m.s.layout.Number(b)) {
+			if copies++; m.bounded() && (before > 0 || copies > endgameIdle) {
+				m.t.Errorf("%v asked twice, as too many are already", b)
+			}
+		}
 		if m.t.Failed() {
 			m.t.Fatalf("block %d of %v, asked of peer %d (fast %t)", k, out, q.p.slot, fast)
 		}
@@ -160,9 +176,6 @@ func (m *model) judge(q *modelPeer, b Block) {
 	case len(blk.askers) > 0:
 		if !m.endgame() {
 			m.t.Errorf("%v asked twice before endgame", b)
-		}
-		if blk.askers[0].fast && m.repeated() {
-			m.t.Errorf("%v asked twice of fast peers, as many are", b)
 		}
 		if p.suspect && (!q.fast || p.owner != nil && p.owner.fast) {
 			m.t.Errorf("suspect %v asked twice", b)
@@ -255,7 +268,7 @@ func (m *model) hasUntouched(q *modelPeer, first int) bool {
 
 // idle checks that a peer with nothing in flight that was given nothing can get nothing.
 func (m *model) idle(q *modelPeer) {
-	endgame, repeated := m.endgame(), m.repeated()
+	endgame := m.endgame()
 	for i := range m.pieces {
 		p := &m.pieces[i]
 		if !m.may(q, i) {
@@ -265,8 +278,8 @@ func (m *model) idle(q *modelPeer) {
 			continue
 		}
 		for k, b := range p.blocks {
-			fast := slices.ContainsFunc(b.askers, func(a *modelPeer) bool { return a.p.fast })
-			if !b.stored && (len(b.askers) == 0 || endgame && (len(b.askers) == 1 && !repeated || len(b.askers) < maxAskers && !fast) && !p.suspect) {
+			fast := slices.ContainsFunc(b.askers, (*modelPeer).quick)
+			if !b.stored && (len(b.askers) == 0 || endgame && (len(b.askers) == 1 || len(b.askers) < maxAskers && !fast) && !p.suspect) {
 				m.t.Fatalf("peer %d got nothing, but block %d of piece %d has %d askers (endgame %t)", q.p.slot, k, i, len(b.askers), endgame)
 			}
 		}

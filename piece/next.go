@@ -7,11 +7,12 @@ const (
 	// of it in one call are still in flight to it. Before, what it would send twice would
 	// only delay what it alone was asked for.
 	endgameShare = 8
-	// endgameBatch is how many blocks in flight to others a peer is asked for at once, at
-	// least; above, a quarter of all in flight. What fast peers alone were asked for is asked of so many
-	// others in all, not each: a quarter of a hundred peers would fill our line with what comes anyway. So one
-	// that stands still is caught up with in a few round trips, and little is sent twice among equals.
-	endgameBatch, endgamePart = 16, 4
+	// endgameBatch is how many blocks that are in flight to others one peer is asked for at once, at least; above, a
+	// quarter of all that are in flight. So one that stands still is caught up with in a few round trips. But what a fast peer
+	// alone was asked for, a second one is asked for only while fewer blocks than that are in flight to several: a quarter from each of a
+	// hundred peers would fill our line with what comes anyway. A peer that owes us nothing is asked for endgameIdle all
+	// the same, or it would wait for slow ones that were asked for all the copies.
+	endgameBatch, endgamePart, endgameIdle = 16, 4, 4
 
 	// Sequential, while fewer peers have everything than not: where p alone of those who lack
 	// something has any of its next earlyAhead pieces, or p has everything and none of the others has them, one
@@ -222,20 +223,23 @@ func (s *Scheduler) early(p *Peer) (int, bool) {
 	return s.rarity.scarce(p, earlyAhead, s.rng)
 }
 
-// duplicate asks p for up to n blocks that are in flight to others: first those asked of one
-// slow peer alone, then those of one peer, then of two that are slow or stalled. It reports whether there are more, for
+// duplicate asks p for a batch of blocks that are in flight to others, up to n: first those asked of one
+// slow peer alone, then those of one peer, then of two that are slow or stalled. It reports whether there may be more, for
 // later. A third copy of what a fast peer sends is rarely the first to come, and often sent in vain.
 func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) (_ []Block, more bool) {
 	batch := max(endgameBatch, s.asked/endgamePart)
 	n = min(n, batch)
+	least := 0
+	if p.asked == 0 {
+		least = endgameIdle
+	}
 	for _, pass := range [...]struct {
 		askers int
 		slow   bool
 	}{{1, true}, {1, false}, {2, true}} {
 		room := n
 		if !pass.slow {
-			room = min(n, max(0, batch-s.twice()))
-			more = room < n
+			room = min(n, max(least, batch-s.twice()))
 		}
 		rest := room
 		for _, o := range s.opens {
@@ -246,14 +250,15 @@ func (s *Scheduler) duplicate(p *Peer, n int, dst []Block) (_ []Block, more bool
 				dst, rest = s.repeat(p, o, pass.askers, pass.slow, rest, dst)
 			}
 		}
+		more = more || rest == 0
 		if n -= room - rest; n == 0 {
-			return dst, true
+			break
 		}
 	}
 	return dst, more
 }
 
-// twice returns how many blocks are in flight to several peers.
+// twice returns how many blocks are in flight to several peers, whoever these are.
 func (s *Scheduler) twice() (n int) {
 	for _, o := range s.opens {
 		if o.wanted {

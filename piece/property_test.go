@@ -94,7 +94,7 @@ func (m *model) step() {
 	q, i := m.peer(), m.draw(len(m.pieces))
 	switch {
 	case op < 20:
-		m.next(q, 1+m.draw(12), q.p.slot%2 == 1)
+		m.next(q, 1+m.draw(40), q.p.slot%2 == 1)
 	case op < 44:
 		if b, ok := m.asked(q); ok {
 			m.receive(q, b)
@@ -157,9 +157,9 @@ func (m *model) rare(op int, q *modelPeer, i int) {
 	}
 }
 
-// fast lets q choke or not, allow or refuse, or suggest piece i.
+// fast lets q choke or not, allow or refuse, or suggest piece i, or stall.
 func (m *model) fast(q *modelPeer, i int) {
-	switch m.draw(4) {
+	switch m.draw(5) {
 	case 0:
 		q.choking = !q.choking
 		m.s.SetChoking(q.p, q.choking)
@@ -173,6 +173,9 @@ func (m *model) fast(q *modelPeer, i int) {
 		q.allowed = slices.DeleteFunc(q.allowed, func(k int) bool { return k == i })
 	case 3:
 		m.s.Suggest(q.p, i)
+	case 4:
+		q.stalled = !q.stalled
+		m.s.SetStalled(q.p, q.stalled)
 	}
 }
 

@@ -182,16 +182,16 @@ func (sc *script) run(f []string) (got, want string) {
 	return "", ""
 }
 
-// span names the blocks from one to another of piece 0, upwards or downwards.
-func span(from, to int) string {
+// span names the blocks of a piece from one to another, upwards or downwards.
+func span(piece, from, to int) string {
 	step := 1
 	if to < from {
 		step = -1
 	}
-	names := []string{fmt.Sprint("0.", from)}
+	names := []string{fmt.Sprintf("%d.%d", piece, from)}
 	for from != to {
 		from += step
-		names = append(names, fmt.Sprint("0.", from))
+		names = append(names, fmt.Sprintf("%d.%d", piece, from))
 	}
 	return strings.Join(names, " ")
 }
@@ -413,26 +413,48 @@ func TestScripts(t *testing.T) {
 			slow b 2 = 1.0 1.1
 			fast c 3 = 1.1 1.0 0.1
 			is a2 22`},
-		{"endgame asks for no more than a batch of what fast peers were asked for", 1, 40, `
+		{"endgame asks for a batch of what fast peers were asked for, and an idle peer for a few more", 1, 40, `
 			join a all
 			join b all
 			join c all
 			join d all
-			fast a 40 = ` + span(0, 39) + `
+			fast a 40 = ` + span(0, 0, 39) + `
 			endgame true
-			fast b 10 = ` + span(39, 30) + `
-			fast c 20 = ` + span(29, 24) + `
-			fast d 20 =
+			fast b 10 = ` + span(0, 39, 30) + `
+			fast c 20 = ` + span(0, 29, 24) + `
+			fast c 90 =
+			fast d 20 = ` + span(0, 23, 20) + `
+			fast d 90 =
 			got c 0.29 cancel a
-			fast d 20 = 0.23
+			got c 0.28 cancel a
+			got c 0.27 cancel a
+			got c 0.26 cancel a
+			fast d 90 =
+			got c 0.25 cancel a
+			fast d 90 = 0.19
+			got c 0.24 cancel a
+			fast c 2 = 0.18 0.17
+			fast c 90 =`},
+		{"endgame counts what slow peers were asked for, too, until who was asked alone stalls", 2, 20, `
+			join a all
+			join b all
+			join c all
+			join d all
+			fast a 20 = ` + span(0, 0, 19) + `
+			slow d 20 = ` + span(1, 0, 19) + `
+			fast b 90 = ` + span(1, 19, 4) + `
+			fast c 90 = ` + span(1, 3, 0) + ` ` + span(0, 19, 16) + `
+			fast c 90 =
+			stalls a
+			fast c 90 = ` + span(0, 15, 0) + `
 			fast c 90 =`},
 		{"endgame asks each for a batch of what a slow peer was asked for", 1, 40, `
 			join a all
 			join b all
 			join c all
-			slow a 40 = ` + span(0, 39) + `
-			fast b 90 = ` + span(39, 24) + `
-			fast c 90 = ` + span(23, 8)},
+			slow a 40 = ` + span(0, 0, 39) + `
+			fast b 90 = ` + span(0, 39, 24) + `
+			fast c 90 = ` + span(0, 23, 8)},
 		{"no endgame while there is a piece that nobody has", 2, 1, `
 			join a 10
 			join b 10

@@ -70,7 +70,7 @@ func TestAnyOrder(t *testing.T) {
 	onBoth(t, func(t *testing.T, kind string) {
 		seeds := uint64(6)
 		if testing.Short() {
-			seeds = 2
+			seeds = 3
 		}
 		for seed := range seeds {
 			r := newRig(t, kind, 900*kib, file("T/a", 2000*kib+5), pad(3*kib), file("T/b", 1500*kib), file("T/c", 9))

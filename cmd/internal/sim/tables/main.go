@@ -40,7 +40,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(2)
 	}
-	// A play lets little go once its peers have met, so garbage is looked for seldom; but a thousand of them take half a gigabyte.
+	// A play lets little go once its peers have met, so garbage is looked for seldom. But a thousand of them take half a gigabyte, and
+	// may not take more than four times that for it.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}

@@ -7,8 +7,8 @@ import "time"
 // those who come later: in the simulator a crowd of a thousand took five seconds longer. So in a new swarm we dial few, and leave the
 // other places to who calls. A [Fetch] dials all it can: who has the metadata may be the last one that is asked.
 const (
-	// newSwarmFor is how long that lasts, at most: it may be that only those we have not dialed have something. Among many
-	// who give nothing on, twice that time was too long for a hundred, and seven seconds were too short for a crowd that trades.
+	// newSwarmFor is how long that lasts, at most: it may be that only those we have not dialed have something. In the simulator
+	// 20 seconds cost a hundred, of whom a fifth were free riders, up to 2 % more, and 7 a crowd without riders 0.3 seconds.
 	newSwarmFor = 10 * time.Second
 
 	// newSwarmHas is the part of the torrent from which on peers, in the mean, make no new swarm.
