@@ -88,7 +88,7 @@ func Liars(n int, seed uint64) Scenario {
 
 const (
 	// Churn plays for so long after the swarm has settled, which takes it churnSettles.
-	churnPlays   = 2 * time.Minute
+	churnPlays   = time.Minute
 	churnSettles = time.Minute
 )
 
