@@ -50,7 +50,7 @@ demo: build ## make, serve and get a torrent of 64 MiB with bin/bittern alone
 interop: build ## talk to the real clients that are installed, and run what needs a namespace
 	BITTERN_INTEROP=1 $(GO) test -count=1 -timeout 20m -run '^Test(Interop|Fault)' ./cmd/bittern
 
-# With 20 seeds it takes an hour and a half on two cores, and 4 GB for two swarms of a thousand at once; CI plays less.
+# With 20 seeds it takes more than an hour on two cores, and 4 GB for two swarms of a thousand at once; CI plays less.
 sim: ## play simulated swarms with SEEDS seeds each and write the tables of cmd/internal/sim/README.md
 	$(GO) run ./cmd/internal/sim/tables -seeds '$(SEEDS)' -commit '$(VERSION)' -o cmd/internal/sim/README.md
 
