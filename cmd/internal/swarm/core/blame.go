@@ -300,7 +300,7 @@ func (c *Core) convict(l *link, i int) {
 	c.blame.weigh = true
 	c.distrust(l, -1)
 	c.dialing.ban(&l.contact)
-	c.copies.remove(&l.remote)
+	c.copies.remove(&l.contact)
 	if c.byID[l.id] == l {
 		c.drop(l, &Misdeed{What: "sent corrupt data in piece " + itoa(i), Ban: true})
 	}

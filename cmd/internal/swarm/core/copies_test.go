@@ -99,6 +99,56 @@ func TestCopiesOfOnePlaceAreBounded(t *testing.T) {
 	}
 }
 
+// Some clients have another peer id in each connection. They are known again by where they listen.
+func TestACopyOfManyIDsCountsOnce(t *testing.T) {
+	type meeting struct {
+		from string
+		out  bool   // we dialed
+		port uint16 // that it says it listens on
+		want int    // copies, after it
+	}
+	for _, tt := range []struct {
+		name     string
+		meetings []meeting
+	}{
+		{"dialed twice", []meeting{{"198.18.1.1:6881", true, 0, 1}, {"198.18.1.1:6881", true, 0, 1}}},
+		{"it calls, and is dialed", []meeting{{"198.18.1.1:50000", false, 6881, 1}, {"198.18.1.1:6881", true, 0, 1}}},
+		{"it is dialed, and calls", []meeting{{"198.18.1.1:6881", true, 0, 1}, {"198.18.1.1:50000", false, 6881, 1}}},
+		{"it calls and does not say its port, and is dialed", []meeting{
+			{"198.18.1.1:50000", false, 0, 1}, {"198.18.1.1:6881", true, 0, 1}, {"198.18.1.1:6881", true, 0, 1},
+		}},
+		{"it is dialed, and calls and does not say its port", []meeting{{"198.18.1.1:6881", true, 0, 1}, {"198.18.1.1:50000", false, 0, 1}}},
+		{"it calls twice and never says its port", []meeting{{"198.18.1.1:50000", false, 0, 1}, {"198.18.1.1:50001", false, 0, 1}}},
+		{"two behind one address", []meeting{{"198.18.1.1:50000", false, 6881, 1}, {"198.18.1.1:50001", false, 6882, 2}}},
+		{"two on this machine", []meeting{{"127.0.0.1:50000", false, 0, 1}, {"127.0.0.1:50001", false, 0, 2}}},
+		{"one on this machine", []meeting{{"127.0.0.1:50000", false, 6881, 1}, {"127.0.0.1:6881", true, 0, 1}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := seeder(t, Seeding{Copies: 3})
+			for i, m := range tt.meetings {
+				id := LinkID(1 + i)
+				who := remote(id)
+				who.Addr, who.Outgoing, who.Ext = netip.MustParseAddrPort(m.from), m.out, true
+				r.handle(Event{Op: Joined, Link: id, Remote: who})
+				if m.port != 0 {
+					r.says(id, wire.ExtHandshake{P: m.port})
+				}
+				r.msg(id, wire.Message{ID: wire.Bitfield, Payload: full(r.c.cfg.Layout).Bytes()})
+				r.wantCopies(m.from, m.want)
+			}
+			last := len(tt.meetings) - 1
+			m := tt.meetings[last]
+			if !m.out && m.port == 0 {
+				return // it may be any at its address
+			}
+			who := remote(LinkID(1 + last))
+			who.Addr, who.Outgoing = netip.MustParseAddrPort(m.from), m.out
+			r.c.copies.remove(&contact{remote: *who, ext: wire.ExtHandshake{P: m.port}})
+			r.wantCopies("it has lied", m.want-1)
+		})
+	}
+}
+
 func TestWhatIsRememberedOfCopiesIsBounded(t *testing.T) {
 	var s copyState
 	s.init()
@@ -106,7 +156,7 @@ func TestWhatIsRememberedOfCopiesIsBounded(t *testing.T) {
 		r := remote(1)
 		r.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
 		r.ID = [20]byte{byte(i >> 16), byte(i >> 8), byte(i)}
-		s.add(r)
+		s.add(&contact{remote: *r})
 	}
 	if s.count() != MaxCopies || len(s.perSubscriber) != MaxCopies {
 		t.Errorf("%d copies of %d addresses, want %d", s.count(), len(s.perSubscriber), MaxCopies)

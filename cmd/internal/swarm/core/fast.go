@@ -180,7 +180,7 @@ func (c *Core) lost(l *link, payload []byte) {
 	if l.seed {
 		l.seed = false
 		c.seeds--
-		c.copies.remove(&l.remote) // it is none any more
+		c.copies.remove(&l.contact) // it is none any more
 		if c.bothers(l, costReneged) {
 			return
 		}

@@ -280,7 +280,7 @@ func (c *Core) hasMore(l *link) {
 	if !l.seed && c.pick.sched.PeerCount(l.sched) == c.cfg.Layout.Pieces() {
 		l.seed = true
 		c.seeds++
-		c.copies.add(&l.remote)
+		c.copies.add(&l.contact)
 		c.seedsPart(l)
 		if c.byID[l.id] != l {
 			return
