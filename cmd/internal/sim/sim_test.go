@@ -48,6 +48,7 @@ func TestLinesLimit(t *testing.T) {
 		{"the downlink of the leecher", 2 * mib, mib, 4, 80 * time.Millisecond, mib, 32 * mib},
 		{"100 Mbit/s at 100 ms", 12_500_000, 12_500_000, 1, 100 * time.Millisecond, 12_500_000, 256 * mib},
 		{"100 Mbit/s at 200 ms", 12_500_000, 12_500_000, 1, 200 * time.Millisecond, 12_500_000, 256 * mib},
+		{"a satellite", 2 * mib, mib, 1, 1500 * time.Millisecond, mib, 128 * mib},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := Scenario{Seed: 1, Size: tt.size, PieceLength: 256 * kib}

@@ -63,21 +63,22 @@ func (q *askQueue) find(b piece.Block) int {
 	return -1
 }
 
-// take closes the request for b. It reports whether there was one, and whether we counted on it.
-func (q *askQueue) take(b piece.Block) (live, ok bool) {
+// take closes the request for b. It reports whether there was one, and whether we counted on it; if so, when it was sent.
+func (q *askQueue) take(b piece.Block) (at time.Duration, live, ok bool) {
 	if i := q.find(b); i >= 0 {
+		at = q.asks[i].at
 		q.close(i)
-		return true, true
+		return at, true, true
 	}
 	i := slices.Index(q.late, b)
 	if i < 0 {
-		return false, false
+		return 0, false, false
 	}
 	q.late = slices.Delete(q.late, i, i+1)
 	if i < q.stale {
 		q.stale--
 	}
-	return false, true
+	return 0, false, true
 }
 
 // close ends the live request at i.

@@ -60,7 +60,7 @@ func TestAsksAgainstAModel(t *testing.T) {
 					m.live = append(m.live, b)
 				}
 			case 3, 4, 5:
-				live, ok := q.take(b)
+				_, live, ok := q.take(b)
 				if wantLive, want := m.take(b); live != wantLive || ok != want {
 					t.Fatalf("take: %v, %v; want %v, %v", live, ok, wantLive, want)
 				}
@@ -98,10 +98,10 @@ func TestTooManyLateAsksAreForgotten(t *testing.T) {
 	if len(q.late) > maxLate || q.lost() != len(q.late) {
 		t.Errorf("%d kept, %d of them count; want %d at most, all", len(q.late), q.lost(), maxLate)
 	}
-	if _, ok := q.take(piece.Block{Piece: 0, Length: 1}); ok {
+	if _, _, ok := q.take(piece.Block{Piece: 0, Length: 1}); ok {
 		t.Error("the first is still remembered")
 	}
-	if live, ok := q.take(piece.Block{Piece: 3*maxLate - 1, Length: 1}); live || !ok {
+	if _, live, ok := q.take(piece.Block{Piece: 3*maxLate - 1, Length: 1}); live || !ok {
 		t.Error("the last is forgotten")
 	}
 }

@@ -82,7 +82,10 @@ func (p *pickState) updateRates(c *Core) {
 		r := l.down.Rate(c.now)
 		p.rate += r
 		if !l.choked && l.asked.live >= l.window.size/2 {
-			l.window.follow(r)
+			before := l.window.size
+			if l.window.follow(r); l.window.size != before {
+				c.explain(Note{What: "window", Why: "it follows the rate", Link: l.id, Blocks: l.window.size, Rate: r})
+			}
 		}
 	}
 }
@@ -128,7 +131,7 @@ func (c *Core) mostAsked(l *link) int {
 		most = min(most, fastWindow) // the scheduler knows what of
 	}
 	if limit := c.limits.down.Rate(); limit > 0 {
-		most = min(most, 1+int(min(limit*horizon.Seconds()/piece.BlockSize, mostWindow)))
+		most = min(most, 1+int(min(limit*l.window.ahead().Seconds()/piece.BlockSize, mostWindow)))
 	}
 	return most
 }
@@ -200,7 +203,7 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	c.received += int64(n)
 	c.down.Add(c.now, n)
 	l.down.Add(c.now, n)
-	live, asked := l.asked.take(b)
+	at, live, asked := l.asked.take(b)
 	if !asked {
 		c.waste(n)
 		c.unsolicited(l, b, costUnasked)
@@ -211,7 +214,7 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	l.patience.Give(worthBlock)
 	if live {
 		ramp := l.window.ramp
-		if l.window.answer(c.now); ramp && !l.window.ramp {
+		if l.window.answer(c.now, c.now.Sub(c.start)-at); ramp && !l.window.ramp {
 			c.explain(Note{What: "window", Why: "no more throughput", Link: l.id, Blocks: l.window.size, Rate: l.down.Rate(c.now)})
 		}
 	}
@@ -300,7 +303,7 @@ func (c *Core) unchoked(l *link) {
 // rejected takes the answer that a request will not be served (BEP 6).
 func (c *Core) rejected(l *link, m wire.Message) {
 	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
-	switch live, ok := l.asked.take(b); {
+	switch _, live, ok := l.asked.take(b); {
 	case !ok:
 		c.unsolicited(l, b, costWavering)
 	case live:

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"bittern/peer/rate"
 	"bittern/peer/wire"
 	"bittern/piece"
 )
@@ -138,7 +139,7 @@ func TestTheWindowDoublesWhileTheRateGrows(t *testing.T) {
 		size := w.size
 		now = now.Add(rtt)
 		for range size {
-			w.answer(now)
+			w.answer(now, rtt)
 		}
 		w.ask(now, 2*size)
 		if w.size != 2*size {
@@ -154,7 +155,7 @@ func TestTheRampEndsWhenTheLinkIsFull(t *testing.T) {
 	w.ask(now, w.size)
 	for n := 0; w.ramp; n++ {
 		now = now.Add(perBlock)
-		w.answer(now)
+		w.answer(now, perBlock)
 		w.ask(now, 2)
 		if n > 2000 {
 			t.Fatal("still ramping after 2000 blocks of a full link")
@@ -175,12 +176,57 @@ func TestTheRampEndsWhereRoundsAreLong(t *testing.T) {
 	most := 0
 	for range 2 * firstWindow {
 		now = now.Add(perBlock)
-		w.answer(now)
+		w.answer(now, perBlock)
 		w.ask(now, 1)
 		most = max(most, w.size)
 	}
 	if w.ramp || most > firstWindow+8 {
 		t.Errorf("ramp %v, window up to %d blocks; want an end, %d at most", w.ramp, most, firstWindow+8)
+	}
+}
+
+// However far away a peer is, and however its distance changes, the window comes to hold what is on the way, and no more than
+// its queue needs.
+func TestTheWindowCoversTheRoundTrip(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		first, later time.Duration // round trips, for two minutes each, with nothing outstanding in between
+		least, most  int           // blocks, at the end
+	}{
+		{"near", 50 * time.Millisecond, 50 * time.Millisecond, 60, 70},
+		{"0.9 s", 900 * time.Millisecond, 900 * time.Millisecond, 64, 130},
+		{"far", 1500 * time.Millisecond, 1500 * time.Millisecond, 96, 200},
+		{"very far", 2 * time.Second, 2 * time.Second, 128, 260},
+		{"it comes to be far", 50 * time.Millisecond, 1500 * time.Millisecond, 96, 200},
+		{"it is far no more", 1500 * time.Millisecond, 50 * time.Millisecond, 60, 70},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			const tick = time.Second / 64 // in which the peer can send a block
+			w, down := newWindow(), rate.NewMeter(rateWindow)
+			var asked []time.Duration // when those were sent that are not answered, oldest first
+			for n := range 4 * 60 * 64 {
+				at := time.Duration(n) * tick
+				now, trip, pause := epoch.Add(at), tt.first, at >= 115*time.Second && at < 2*time.Minute
+				if at >= 2*time.Minute {
+					trip = tt.later
+				}
+				if len(asked) > 0 && at-asked[0] >= trip {
+					w.answer(now, at-asked[0])
+					down.Add(now, piece.BlockSize)
+					asked = asked[1:]
+				}
+				for !pause && len(asked) < w.size {
+					w.ask(now, 1)
+					asked = append(asked, at)
+				}
+				if n%64 == 0 && len(asked) >= w.size/2 {
+					w.follow(down.Rate(now))
+				}
+			}
+			if w.size < tt.least || w.size > tt.most {
+				t.Errorf("%d blocks at the end, want %d to %d", w.size, tt.least, tt.most)
+			}
+		})
 	}
 }
 
