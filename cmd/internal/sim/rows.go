@@ -115,6 +115,7 @@ type Kind struct {
 // Kinds are all there are.
 var Kinds = []Kind{
 	{crowd, []int{10, 100, 1000}, []int{10, 20}},
+	{slowLines, []int{10}, []int{10}},
 	{fastSeed, []int{100}, []int{20}},
 	{contribution, []int{100}, []int{20}},
 	{freeRiders, []int{100}, []int{20}},
@@ -164,6 +165,18 @@ func crowd(n int) Row {
 			{Name: "interest, 20th percentile", Of: func(p *Play) float64 { return p.Interest[0] }, Unit: Share},
 			{Name: "interest, median", Of: func(p *Play) float64 { return p.Interest[1] }, Unit: Share},
 			{Name: "interest, 80th percentile", Of: func(p *Play) float64 { return p.Interest[2] }, Unit: Share},
+		},
+	}
+}
+
+func slowLines(n int) Row {
+	return Row{
+		Kind: "slow-lines", Leechers: n, Scenario: SlowLines,
+		Text: "Uplinks of 64 KiB/s and downlinks of 512, on which a block takes a quarter of a second, and 16 MiB of content.",
+		Figures: []Figure{
+			complete, lastDone, efficiency(0.75),
+			{Name: "copies sent by the seed until one is out", Of: func(p *Play) float64 { out, _ := p.SeedCopies(); return out }, Demand: AtMost, Want: 1.20},
+			allCopies, use, tail, waste,
 		},
 	}
 }

@@ -33,6 +33,18 @@ func delay(rng *rand.Rand) time.Duration { return 5*time.Millisecond + upTo(rng,
 
 func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
 
+// SlowLines is a flash crowd at a sixteenth of the usual rates, with a quarter of the content: a block takes a quarter of a
+// second to go out.
+func SlowLines(n int, seed uint64) Scenario {
+	s := FlashCrowd(n, seed)
+	s.Size /= 4
+	for i := range s.Peers {
+		s.Peers[i].Up /= 16
+		s.Peers[i].Down /= 16
+	}
+	return s
+}
+
 // FastSeed is a flash crowd with a seed that has four times the uplink of the others.
 func FastSeed(n int, seed uint64) Scenario {
 	s := FlashCrowd(n, seed)

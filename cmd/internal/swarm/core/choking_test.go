@@ -92,6 +92,23 @@ func TestTakersTakeSlots(t *testing.T) {
 }
 
 // The optimistic unchoke moves on when it has had its advance and gives nothing, not only every half minute.
+// A slot whose owner has ceased to take is another's, though the line is busy with what somebody takes slowly.
+func TestASlotThatIsNotTakenIsFilled(t *testing.T) {
+	r := chokeRig(t, 20)
+	first := r.unchoked()
+	slow := first[0]
+	for range 5 * 4 { // no round is due
+		for n := range uint32(4) {
+			r.msg(slow, request(1, n))
+		}
+		if r.tick(250 * time.Millisecond); len(r.unchoked()) > len(first) {
+			return // before the round, after takesFor
+		}
+		r.handle(Event{Op: Sent, Link: slow, N: piece.BlockSize})
+	}
+	t.Errorf("none but %v are unchoked", first)
+}
+
 func TestTheOptimisticUnchokeMovesOn(t *testing.T) {
 	r := chokeRig(t, 4)
 	for id := LinkID(1); id <= 4; id++ {

@@ -327,6 +327,7 @@ func TestCreditOfTheGoneGoesToWhoWaits(t *testing.T) {
 	const greedy = readCredit/mostWriter + 1
 	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Slots: greedy + 1})
 	r.tick(0)
+	r.c.limits.peak = 100 * mib // the line takes it all
 	for id := LinkID(1); id <= greedy+1; id++ {
 		r.join(id)
 		r.say(id, wire.Interested)

@@ -494,7 +494,7 @@ func (c *Core) expireShown() {
 			if p.left < c.cfg.Layout.PieceSize(p.piece) {
 				grace *= begunTurns // to send it to somebody else costs us what it has got
 			}
-			if c.now.Sub(p.since) <= grace || c.waitsForTurn(l, p.piece) {
+			if c.now.Sub(p.since) <= grace || c.waitsForTurn(l) {
 				return false
 			}
 			w.deaf = true
@@ -525,10 +525,9 @@ func (c *Core) expireParted() {
 	})
 }
 
-// waitsForTurn reports whether a peer has asked for some of a piece, and it is we who keep it waiting.
-func (c *Core) waitsForTurn(l *link, i int) bool {
-	return !l.upload.stuck(c.now) && slices.ContainsFunc(l.queue, func(b piece.Block) bool { return int(b.Piece) == i })
-}
+// waitsForTurn reports whether a peer has asked for something, and it is we who keep it waiting: it asks for the next piece
+// when we are done with this one.
+func (c *Core) waitsForTurn(l *link) bool { return asks(l) && !c.stuck(l) }
 
 // showAgain notes that a piece must be shown to somebody else, unless somebody has it, or is to pass it on.
 func (c *Core) showAgain(p shownPiece) {

@@ -40,7 +40,7 @@ func (c *Core) isUseless(l *link) bool {
 	switch {
 	case c.now.Sub(since) < uselessAfter:
 		return false
-	case c.leaving.complete && l.interested && (l.amChoking || asks(l) && !l.upload.stuck(c.now)):
+	case c.leaving.complete && l.interested && (l.amChoking || asks(l) && !c.stuck(l)):
 		return false
 	case !l.amChoking && c.now.Sub(l.chokedSince) < chanceFor:
 		return false

@@ -47,13 +47,13 @@ const (
 	mostStart   = 1 << 20
 	mostStarted = 4096
 
-	// In the hands of all writers is what goes out in lineTime, in those of one what it took lately in twice that, so
-	// that the one whose turn it is comes to have the line for itself. A peer that takes nothing for stuckAfter is
-	// stuck: the line is not kept for it.
-	lineTime                = 100 * time.Millisecond
-	leastLine               = 64 << 10
-	leastWriter, mostWriter = 64 << 10, 512 << 10
-	stuckAfter              = 250 * time.Millisecond
+	// In the hands of all writers is what goes out in lineTime, while nobody knows how much that is firstLine, in those of one
+	// what it took lately in twice that, so that the one whose turn it is comes to have the line for itself. A peer that
+	// takes nothing for long is stuck, see [Core.stuckAfter]: the line is not kept for it.
+	lineTime                        = 100 * time.Millisecond
+	firstLine, leastLine            = 64 << 10, 2 * piece.BlockSize
+	leastWriter, mostWriter         = 64 << 10, 512 << 10
+	leastStuckAfter, mostStuckAfter = 250 * time.Millisecond, 2 * time.Second
 )
 
 // An upload is what one peer gets of us: its part in the turns.
@@ -103,24 +103,51 @@ func (c *Core) lineHasRoom() bool {
 	if reading+piece.BlockSize > readCredit {
 		return false
 	}
-	line := max(leastLine, int(max(c.uploadCapacity(), c.up.Rate(c.now))*lineTime.Seconds()))
+	line := c.lineLength()
 	if reading < line {
 		return true
 	}
 	for _, l := range c.serving.writing {
-		if l.upload.stuck(c.now) {
+		if c.stuck(l) {
 			reading -= l.upload.inFlight
 		}
 	}
 	return reading < line
 }
 
-func (u *upload) stuck(now time.Time) bool { return u.inFlight > 0 && now.Sub(u.moved) >= stuckAfter }
+// lineLength is how many bytes should be in the writers' hands.
+func (c *Core) lineLength() int {
+	least := leastLine
+	if c.uploadCapacity() == 0 {
+		least = firstLine
+	}
+	return max(least, int(c.lineRate()*lineTime.Seconds()))
+}
+
+// lineRate is how fast the line is as far as we know, in bytes/s; 0 if we do not.
+func (c *Core) lineRate() float64 { return max(c.uploadCapacity(), c.up.Rate(c.now)) }
+
+// stuck reports whether a peer takes nothing of what is in flight to it.
+func (c *Core) stuck(l *link) bool {
+	return l.upload.inFlight > 0 && c.now.Sub(l.upload.moved) >= c.stuckAfter()
+}
+
+// stuckAfter is how long a peer may take nothing: twice as long as all that is in flight takes to go out, for on a slow line
+// it only waits until the others have been sent theirs. Were it called stuck for that, more and more would be handed out,
+// and everything that we say, requests above all, would wait behind seconds of blocks.
+func (c *Core) stuckAfter() time.Duration {
+	rate := c.lineRate()
+	if rate == 0 {
+		return mostStuckAfter
+	}
+	goesOut := time.Duration(float64(c.serving.reading) / rate * float64(time.Second))
+	return min(max(leastStuckAfter, 2*goesOut), mostStuckAfter)
+}
 
 // canServe reports whether a link asks for something, and takes it. One that is stuck gets no more once half of what there is
 // for all is taken, or a few of them would come to hold everything.
 func (c *Core) canServe(l *link) bool {
-	if c.serving.reading >= readCredit/2 && l.upload.stuck(c.now) {
+	if c.serving.reading >= readCredit/2 && c.stuck(l) {
 		return false
 	}
 	return asks(l) && l.upload.room(int(l.queue[0].Length))
@@ -278,7 +305,7 @@ func (c *Core) nextServe() (next time.Time) {
 		return next
 	}
 	for _, l := range c.serving.writing {
-		if at := l.upload.moved.Add(stuckAfter); at.After(c.now) {
+		if at := l.upload.moved.Add(c.stuckAfter()); at.After(c.now) {
 			next = earlier(next, at)
 		}
 	}

@@ -210,16 +210,40 @@ func TestWhatWasPaidForCountsForNothing(t *testing.T) {
 func TestAStuckPeerDoesNotHoldTheLine(t *testing.T) {
 	r := newTurnRig(t, true, 1, 2)
 	r.asks(1, 8)
-	if n := r.shares(); n[1] != leastLine/piece.BlockSize {
+	if n := r.shares(); n[1] != firstLine/piece.BlockSize {
 		t.Fatalf("%d blocks are in the line", n[1])
 	}
 	r.asks(2, 8)
 	if n := r.shares(); n[2] != 0 {
 		t.Fatalf("%d blocks more than the line has room for", n[2])
 	}
-	r.tick(stuckAfter)
-	if n := r.shares(); n[2] != leastLine/piece.BlockSize {
+	r.tick(mostStuckAfter)
+	if n := r.shares(); n[2] != firstLine/piece.BlockSize {
 		t.Errorf("%d blocks for the other, want as many as the line takes", n[2])
+	}
+}
+
+// On a slow line everybody waits for what the others are sent. That is no reason to hand out more.
+func TestASlowLineIsNotFilled(t *testing.T) {
+	r := newTurnRig(t, true, 1, 2, 3, 4)
+	r.c.limits.peak = 64 * kib
+	for id := LinkID(1); id <= 4; id++ {
+		r.c.byID[id].upload.speed = 0
+	}
+	for n := range 100 {
+		for id := LinkID(1); id <= 4; id++ {
+			r.asks(id, 8-len(r.c.byID[id].queue))
+		}
+		if got := r.c.serving.reading; got > leastLine {
+			t.Fatalf("%d bytes are handed out after %d blocks, want %d at most", got, n, leastLine)
+		}
+		r.tick(250 * time.Millisecond)
+		r.handle(Event{Op: Sent, Link: r.unsent[0], N: piece.BlockSize})
+		r.unsent = r.unsent[1:]
+	}
+	r.tick(mostStuckAfter) // nobody takes anything any more
+	if got := r.c.serving.reading; got <= leastLine {
+		t.Errorf("%d bytes are handed out when all are stuck", got)
 	}
 }
 
@@ -269,7 +293,7 @@ func TestUploadWindow(t *testing.T) {
 	}
 	u.moved = epoch
 	u.took(epoch.Add(time.Second), piece.BlockSize)
-	if u.inFlight != 0 || u.speed != piece.BlockSize/4 || u.stuck(epoch.Add(time.Hour)) {
+	if u.inFlight != 0 || u.speed != piece.BlockSize/4 {
 		t.Errorf("after a block in a second: %+v", u)
 	}
 }
@@ -362,7 +386,7 @@ func TestWhoIsStuckGetsNoMoreThanHalf(t *testing.T) {
 		for _, id := range ids[:stuck] {
 			r.asks(id, 50-len(r.c.byID[id].queue))
 		}
-		r.tick(stuckAfter)
+		r.tick(mostStuckAfter)
 	}
 	if n := r.c.serving.reading; n > readCredit/2+mostWriter {
 		t.Errorf("%d bytes of %d are held", n, readCredit)
