@@ -170,6 +170,36 @@ func TestOfTwoConnectionsBothEndsKeepTheSame(t *testing.T) {
 	}
 }
 
+// Whoever shows the id of a peer that we have does not take its place, and its address is not taken for the peer's.
+func TestAnImpostorTakesNobodysPlace(t *testing.T) {
+	const refused = "2:drop already connected to this peer"
+	for _, tt := range []struct {
+		name  string
+		after time.Duration
+		want  string
+		again bool // the peer is dialed again when a connection of its is gone
+	}{
+		{"later", crossFor, refused, false},
+		{"at once", 0, "1:drop already connected to this peer", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			peer := remote(1) // larger than we are, so its calls win over our dials
+			r.handle(Event{Op: Found, Addrs: []netip.AddrPort{peer.Addr}, Source: SourceTracker})
+			r.tick(0)
+			r.handle(Event{Op: Joined, Link: 1, Remote: peer})
+			r.tick(tt.after)
+			r.forget()
+			r.handle(Event{Op: Joined, Link: 2, Remote: &Remote{ID: peer.ID, Addr: netip.MustParseAddrPort("192.0.2.66:40000")}})
+			r.want("somebody else with its id", tt.want)
+			r.tick(time.Hour)
+			if got := r.has("dial " + peer.Addr.String()); got != tt.again {
+				t.Errorf("dialed again: %v, want %v", got, tt.again)
+			}
+		})
+	}
+}
+
 func TestWeDoNotTalkToOurselves(t *testing.T) {
 	r := newRig(t, Config{})
 	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1)}, Source: SourceTracker})

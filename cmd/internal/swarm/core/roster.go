@@ -126,7 +126,7 @@ func (r *roster) admit(id LinkID, remote Remote, seeding bool) (l, twin, spare *
 		return nil, nil, nil
 	}
 	l = &contact{id: id, remote: remote, joined: r.now, patience: newPatience()}
-	if twin != nil {
+	if twin != nil && twin.remote.Addr.Addr() == remote.Addr.Addr() {
 		l.at, twin.at = twin.at, nil
 	}
 	r.met++
@@ -172,10 +172,14 @@ func (r *roster) place(remote *Remote, seeding bool) (twin, spare *contact, err 
 	return nil, spare, err
 }
 
-// keepsNew decides between two connections of the same two peers. Both ends must decide alike, so
-// the one stays that was opened by the larger peer id; of two opened by the same end the older.
+// crossFor is how long after one connection another may come that both ends began before they knew of the first.
+const crossFor = 30 * time.Second
+
+// keepsNew decides between two connections of the same two peers. Both ends must decide alike, so of two that cross
+// the one stays that was opened by the larger peer id; of two opened by the same end the older, and so too later on:
+// a peer id is no secret, and whoever shows that of another is not to take its place.
 func (r *roster) keepsNew(old *contact, remote *Remote) bool {
-	if old.remote.Outgoing == remote.Outgoing {
+	if old.remote.Outgoing == remote.Outgoing || r.now.Sub(old.joined) >= crossFor {
 		return false
 	}
 	weAreLarger := string(r.peering.PeerID[:]) > string(remote.ID[:])
