@@ -39,6 +39,7 @@ type reader struct {
 	small int       // small reads in a row
 	batch *Batch    // not delivered yet; nil when empty
 	idle  int       // messages left out since the last delivery
+	bytes int       // of these, prefixes included, whether they have come or not
 }
 
 // run reads until the connection ends. It leaves in batch what it could not deliver.
@@ -77,7 +78,7 @@ func (r *reader) parse() (moved bool, err error) {
 		}
 		length := binary.BigEndian.Uint32(in)
 		if length == 0 { // keep-alive: "ignored" (BEP 3)
-			r.idle++
+			r.leaveOut(length)
 			r.from += wire.PrefixLen
 			moved = true
 			continue
@@ -90,7 +91,7 @@ func (r *reader) parse() (moved bool, err error) {
 			return moved, err
 		}
 		if !lim.Knows(id) {
-			r.idle++
+			r.leaveOut(length)
 			r.from += wire.HeadLen
 			r.skip = int(length) - 1
 			moved = moved || r.skip == 0
@@ -106,6 +107,12 @@ func (r *reader) parse() (moved bool, err error) {
 		r.from += end
 		moved = true
 	}
+}
+
+// leaveOut counts a message of that length that is not delivered.
+func (r *reader) leaveOut(length uint32) {
+	r.idle++
+	r.bytes += wire.PrefixLen + int(length) // which wire.Limits bound
 }
 
 // message adds a message that is in whole to the batch.
@@ -144,7 +151,8 @@ func (r *reader) flush() {
 		r.batch = newBatch(r.c)
 	}
 	if b := r.batch; b != nil {
-		b.Idle, r.batch, r.idle = r.idle, nil, 0
+		b.Idle, b.IdleBytes = r.idle, r.bytes
+		r.batch, r.idle, r.bytes = nil, 0, 0
 		r.c.cfg.Deliver(b)
 	}
 }

@@ -298,13 +298,14 @@ func testProtocolError(t *testing.T) {
 func TestFlood(t *testing.T) { synctest.Test(t, testFlood) }
 func testFlood(t *testing.T) {
 	r := newRig(t, nil)
-	batches, msgs, idle := 0, 0, 0
+	batches, msgs, idle, idleBytes := 0, 0, 0, 0
 	ended := make(chan error)
 	go func() {
 		for b := range r.in {
 			batches++
 			msgs += len(b.Msgs)
 			idle += b.Idle
+			idleBytes += b.IdleBytes
 			err := b.Err
 			b.Recycle()
 			if err != nil {
@@ -315,8 +316,14 @@ func testFlood(t *testing.T) {
 	}()
 	r.write(bytes.Repeat(msg(wire.Message{ID: wire.KeepAlive}), 500_000))
 	synctest.Wait()
-	if idle != 500_000 || batches > 200 { // one a read, and the buffer grows
-		t.Errorf("%d keep-alives made %d batches", idle, batches)
+	if idle != 500_000 || idleBytes != 4*idle || batches > 200 { // one a read, and the buffer grows
+		t.Errorf("%d keep-alives of %d bytes made %d batches", idle, idleBytes, batches)
+	}
+	idle, idleBytes = 0, 0
+	r.write(bytes.Repeat(append([]byte{0, 1, 0, 0, 99}, make([]byte, 1<<16-1)...), 10))
+	synctest.Wait()
+	if idle != 10 || idleBytes != 10*(4+1<<16) {
+		t.Errorf("%d unknown messages of %d bytes", idle, idleBytes)
 	}
 	batches = 0
 	r.write(bytes.Repeat(msg(wire.Message{ID: wire.Have}), 100_000))

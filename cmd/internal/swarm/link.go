@@ -104,7 +104,7 @@ func (s *Swarm) batch(now time.Time, b *peer.Batch) {
 		s.releaseBlock()
 	}
 	if b.Idle > 0 {
-		s.handle(now, core.Event{Op: core.Idle, Link: id, N: b.Idle})
+		s.handle(now, core.Event{Op: core.Idle, Link: id, N: b.Idle, Bytes: b.IdleBytes})
 	}
 	if b.SentBytes > 0 {
 		if l := s.links[id]; l != nil {

@@ -139,12 +139,13 @@ func (c *Core) Handle(now time.Time, ev Event) []Effect {
 		}
 	case Idle:
 		if l := c.byID[ev.Link]; l != nil {
-			c.bothers(l, ev.N*costIdle)
+			c.bothers(l, costOfIdle(&ev))
 		}
 	case BlockIn:
 		if l := c.byID[ev.Link]; l != nil {
 			c.blockIn(l, ev.Msg)
 		} else {
+			c.limits.unasked(now, ev.Msg.Len())
 			c.emit(Effect{Op: Release})
 		}
 	case Left:

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -36,6 +37,8 @@ type dialState struct {
 
 	bannedIPs   map[netip.Addr]bool
 	bannedPeers map[[20]byte]bool // of loopback, where one address is many peers
+
+	misbehaved map[netip.Addr]time.Time // until when who calls from there is refused; maxKnown at most, look-up only
 
 	self         netip.Addr   // our own address as others see it, for priorities (BEP 40)
 	selves       []netip.Addr // all addresses that peers have seen us at, maxSelves at most
@@ -77,6 +80,10 @@ const (
 	// that a missing network costs little and its return is seen within a minute.
 	firstLocalPause, mostLocalPause = time.Second, time.Minute
 
+	// shutOutFor is how long nobody may call again from where a peer broke the rules: one that was dropped for a flood
+	// is not to go on with it at once.
+	shutOutFor = time.Minute
+
 	// busyPause is for a peer that we, not it, refused.
 	busyPause = time.Minute
 
@@ -91,6 +98,7 @@ func (s *dialState) init(halfOpen int) {
 	s.perIP = make(map[netip.Addr]int)
 	s.bannedIPs = make(map[netip.Addr]bool)
 	s.bannedPeers = make(map[[20]byte]bool)
+	s.misbehaved = make(map[netip.Addr]time.Time)
 }
 
 // found adds addresses that a source gave.
@@ -454,6 +462,19 @@ func (s *dialState) ban(l *contact) {
 		if a == l.at || a.at == at || s.bannedIPs[a.at.Addr()] {
 			s.settle(a, banned)
 		}
+	}
+}
+
+// shutOut refuses calls from an address for a while, but on loopback, where one address is many peers.
+func (s *dialState) shutOut(ip netip.Addr, now time.Time) {
+	if ip.IsLoopback() {
+		return
+	}
+	if len(s.misbehaved) >= maxKnown {
+		maps.DeleteFunc(s.misbehaved, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
+	}
+	if len(s.misbehaved) < maxKnown {
+		s.misbehaved[ip] = now.Add(shutOutFor)
 	}
 }
 

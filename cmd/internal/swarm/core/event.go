@@ -19,7 +19,7 @@ type EventOp uint8
 const (
 	Joined     EventOp = iota // a connection has shaken hands: Link, Remote
 	Message                   // a message came in, other than a block's data: Link, Msg
-	Idle                      // messages came in that say nothing, such as keep-alives: Link, N (how many)
+	Idle                      // messages came in that say nothing, such as keep-alives: Link, N (how many), Bytes (of them all)
 	BlockIn                   // a block came in, its data held by the shell: Link, Msg (a Piece)
 	Left                      // the connection is closed: Link, Err (why)
 	Verified                  // a piece's hash is known: Piece, OK, Sums
@@ -47,6 +47,7 @@ type Event struct {
 	Addrs  []netip.AddrPort // the core keeps no reference to it
 	Piece  int
 	N      int
+	Bytes  int
 	// Sums are the SHA-1 sums of the blocks of a piece that failed, and of the next good
 	// version of it. Nil otherwise.
 	Sums [][20]byte

@@ -155,10 +155,11 @@ func (f *Fetch) Handle(now time.Time, ev Event) []Effect {
 			f.drop(l, errFlood)
 		}
 	case Idle:
-		if l := f.byID[ev.Link]; l != nil && !f.bears(&l.contact, ev.N*costIdle) {
+		if l := f.byID[ev.Link]; l != nil && !f.bears(&l.contact, costOfIdle(&ev)) {
 			f.drop(l, errFlood)
 		}
 	case BlockIn:
+		f.limits.unasked(now, ev.Msg.Len())
 		f.emit(Effect{Op: Release})
 		if l := f.byID[ev.Link]; l != nil {
 			f.drop(l, misdeed("sends what nobody asked for"))

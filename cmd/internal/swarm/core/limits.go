@@ -11,7 +11,7 @@ import (
 
 // limits holds the bytes of all connections to the rates that the user set, each direction by a bucket of its own.
 // Everything that the peers' protocol puts on the wire counts: handshakes, messages, heads and blocks; the headers of
-// packets do not, nor do keep-alives, of which the core hears only how many there were.
+// packets do not, nor do the keep-alives that we send, one in two minutes, of which the core does not hear.
 //
 // Only blocks wait. A message is never held back, lest an unchoke or a request come late because of a limit, but it
 // puts the bucket into debt, and the next block waits until that is paid. Peers are asked for blocks one at a time and in
@@ -80,9 +80,18 @@ func (l *limits) received(now time.Time, ev *Event) {
 		charge(&l.down, now, wire.HandshakeLen)
 	case Message:
 		charge(&l.down, now, ev.Msg.Len())
+	case Idle:
+		charge(&l.down, now, ev.Bytes)
 	case BlockIn:
 		l.down.Charge(now, ev.Msg.Len())
 	}
+}
+
+// unasked takes back the bytes of a block that nobody asked for, but for what messages may cost: or else whoever sends such
+// would keep us for as long as it likes from asking others for anything.
+func (l *limits) unasked(now time.Time, n int) {
+	l.down.Return(n)
+	charge(&l.down, now, n)
 }
 
 // charge counts bytes that do not wait, unless they have cost too much already.

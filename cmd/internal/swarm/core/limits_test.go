@@ -417,6 +417,35 @@ func TestTheMetadataCounts(t *testing.T) {
 	}
 }
 
+// What we do not understand counts as well.
+func TestUnknownMessagesCount(t *testing.T) {
+	p := newPipe(t, Config{Peering: Peering{MaxDownload: 8 * kib}}, false)
+	p.join(1, 1)
+	before := p.c.limits.down.Ready(epoch)
+	p.handle(Event{Op: Idle, Link: 1, N: 1, Bytes: 24 * kib})
+	if d := p.c.limits.down.Ready(epoch).Sub(before); d < 2900*time.Millisecond || d > 3100*time.Millisecond {
+		t.Errorf("blocks wait %v for it, want three seconds", d)
+	}
+}
+
+// Blocks that nobody asked for hold up what others are asked for no longer than messages may.
+func TestUnaskedBlocksAreABoundedDebt(t *testing.T) {
+	r := newRig(t, Config{Layout: layoutOf(t, 256*mib, 256*kib), Peering: Peering{MaxDownload: 100 * kib}})
+	r.seed(1)
+	r.tick(5 * time.Second)
+	for n := LinkID(10); n < 60; n++ {
+		r.join(n)
+		for i := 0; r.c.byID[n] != nil; i++ {
+			r.block(n, r.c.cfg.Layout.BlockAt(500+i/16, i%16))
+		}
+		r.block(n, r.c.cfg.Layout.BlockAt(500, 0)) // which came when it was gone
+		r.tick(100 * time.Millisecond)
+	}
+	if wait := r.c.limits.down.Ready(r.now).Sub(r.now); wait > mostDebt+time.Second {
+		t.Errorf("nobody is asked for anything for %v, want %v at most", wait, mostDebt)
+	}
+}
+
 func TestUploadCapacity(t *testing.T) {
 	limited := newPipe(t, Config{Peering: Peering{MaxUpload: 100 * kib}}, true)
 	if got := limited.c.uploadCapacity(); got != 100*kib {

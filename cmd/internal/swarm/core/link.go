@@ -16,6 +16,7 @@ var (
 	errSelf      = errors.New("connected to ourselves")
 	errTwice     = errors.New("already connected to this peer")
 	errBanned    = errors.New("address is banned")
+	errTooSoon   = errors.New("address has misbehaved less than a minute ago")
 	errFull      = errors.New("no place for another peer")
 	errMadeRoom  = errors.New("made room for another peer")
 	errUseless   = errors.New("of no use to each other for long: made room for another peer")

@@ -21,7 +21,7 @@ const (
 	costExtended = 8       // a message that takes parsing and may say nothing new; PEX comes once a minute (BEP 11)
 	costUnasked  = 32      // a block that nobody asked for
 	costReneged  = 32      // to have everything and then not: of large torrents the way there and back takes milliseconds
-	pointBytes   = 1 << 10 // of an extension message that we do not know, for a point more
+	pointBytes   = 1 << 10 // of messages that we do not know, for a point more
 
 	worthBlock = 8 // a block that was asked for
 	worthHave  = 8 // a have of ours: it may make the peer interested, and the piece that it then gets no longer so
@@ -53,6 +53,9 @@ func (r *roster) cost(l *contact, m *wire.Message, choked bool) int {
 	}
 	return 0
 }
+
+// costOfIdle returns the points that messages cost which say nothing.
+func costOfIdle(ev *Event) int { return ev.N*costIdle + ev.Bytes/pointBytes }
 
 // costOfMind returns what it costs to be of a mind again, or of another.
 func costOfMind(was, is bool) int {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ var floods = []struct {
 	why  string
 }{
 	{"keep-alives", func(r *rig, n int) { r.handle(Event{Op: Idle, Link: 1, N: 1}) }, errFlood.Error()},
+	{"large unknown messages", func(r *rig, n int) { r.handle(Event{Op: Idle, Link: 1, N: 1, Bytes: 100 * kib}) }, errFlood.Error()},
 	{"the same have", func(r *rig, n int) { r.msg(1, wire.Message{ID: wire.Have, Index: 3}) }, errFlood.Error()},
 	{"the same bitfield", func(r *rig, n int) { r.say(1, wire.HaveAll) }, errFlood.Error()},
 	{"choke and unchoke", func(r *rig, n int) { r.say(1, wire.Choke+wire.ID(n%2)) }, errFlood.Error()},
@@ -84,10 +86,53 @@ func TestAFloodLosesItsPlace(t *testing.T) {
 	}
 }
 
+// Who was dropped for breaking the rules may call again after a minute, and others from elsewhere at once.
+func TestWhoMisbehavesMayNotCallAgainAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name, from string
+		after      time.Duration
+		refused    bool
+	}{
+		{"at once", "198.18.0.1:50000", 0, true},
+		{"just too soon", "198.18.0.1:50000", shutOutFor - 1, true},
+		{"a minute later", "198.18.0.1:50000", shutOutFor, false},
+		{"from elsewhere", "198.18.0.2:50000", 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := patienceRig(t)
+			r.handle(Event{Op: Idle, Link: 1, N: mostPatience + 1})
+			r.handle(Event{Op: Idle, Link: 1, N: 1})
+			r.tick(tt.after)
+			r.forget()
+			r.handle(Event{Op: Joined, Link: 2, Remote: &Remote{ID: [20]byte{2}, Addr: netip.MustParseAddrPort(tt.from)}})
+			if got := r.has("2:drop " + errTooSoon.Error()); got != tt.refused {
+				t.Errorf("refused: %v, want %v", got, tt.refused)
+			}
+		})
+	}
+}
+
+// However many break the rules, what is remembered of them is bounded.
+func TestWhatIsRememberedOfMisdeedsIsBounded(t *testing.T) {
+	var s dialState
+	s.init(1)
+	ip := netip.MustParseAddr("198.18.0.1")
+	for range maxKnown + 10 {
+		s.shutOut(ip, epoch)
+		ip = ip.Next()
+	}
+	if len(s.misbehaved) != maxKnown {
+		t.Errorf("%d are remembered, want %d", len(s.misbehaved), maxKnown)
+	}
+	if s.shutOut(ip, epoch.Add(shutOutFor)); len(s.misbehaved) != 1 {
+		t.Errorf("%d are remembered a minute later, want the last", len(s.misbehaved))
+	}
+}
+
 // Now and then each of these is nothing but what happens.
 func TestALittleOfNoUseIsBorne(t *testing.T) {
 	for _, tt := range floods {
-		if tt.name == "unknown extensions" {
+		if tt.name == "unknown extensions" || tt.name == "large unknown messages" {
 			continue // 100 KiB are not a little
 		}
 		t.Run(tt.name, func(t *testing.T) {

@@ -206,6 +206,7 @@ func (c *Core) blockIn(l *link, m wire.Message) {
 	at, live, asked := l.asked.take(b)
 	if !asked {
 		c.waste(n)
+		c.limits.unasked(c.now, m.Len())
 		c.unsolicited(l, b, costUnasked)
 		return
 	}

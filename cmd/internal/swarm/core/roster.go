@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -149,6 +150,9 @@ func (r *roster) place(remote *Remote, seeding bool) (twin, spare *contact, err 
 	if r.dialing.banned(remote) {
 		return nil, nil, errBanned
 	}
+	if !remote.Outgoing && r.now.Before(r.dialing.misbehaved[remote.Addr.Addr()]) {
+		return nil, nil, errTooSoon
+	}
 	sameIP := 0
 	for _, o := range r.contacts {
 		if o.remote.ID == remote.ID {
@@ -227,6 +231,9 @@ func (r *roster) left(l *contact, err error) {
 	i := slices.Index(r.contacts, l)
 	r.contacts = slices.Delete(r.contacts, i, i+1)
 	r.changes++
+	if errors.Is(err, wire.ErrProtocol) {
+		r.dialing.shutOut(l.remote.Addr.Addr(), r.now)
+	}
 	r.dialing.left(r, l, err)
 }
 
