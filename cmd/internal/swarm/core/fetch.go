@@ -66,6 +66,11 @@ const (
 	// with each answer.
 	leastMetadataAsks, mostMetadataAsks = 4, 16
 
+	// In a full house a peer that does not offer the metadata after chanceToOffer, or has answered no request for it, gives way
+	// to one that was not tried yet, one every nextOfferEvery.
+	chanceToOffer  = 10 * time.Second
+	nextOfferEvery = time.Second
+
 	// maxEarlyHaves bounds the pieces that are remembered of one peer before their number is known.
 	maxEarlyHaves = 16 << 10
 
@@ -185,6 +190,7 @@ func (f *Fetch) due() {
 		f.nextTick = f.now.Add(fetchTick)
 		f.checkSilence()
 		f.gossip()
+		f.turnOver()
 	}
 	if !f.resolved {
 		f.ask()
@@ -203,6 +209,9 @@ func (f *Fetch) Next() time.Time {
 		next = earlier(next, f.timeoutAt())
 		if len(f.links) > 0 {
 			next = earlier(next, f.nextTick)
+			if at := f.limits.down.Ready(f.now); at.After(f.now) {
+				next = earlier(next, at.Add(limitSlack))
+			}
 		}
 	}
 	return earlier(next, f.dialing.next)
@@ -536,6 +545,21 @@ func (f *Fetch) checkSilence() {
 	f.endLeases()
 }
 
+// turnOver lets a peer that has not helped make room if all places are taken and somebody new can be dialed. It is not
+// useless for good: the content may be had of it.
+func (f *Fetch) turnOver() {
+	for _, l := range f.links {
+		l.useless = f.now.Sub(l.joined) >= chanceToOffer && (!l.offers() || l.gave == 0 && l.rested > 0)
+	}
+	if f.resolved || len(f.links) < f.peering.MaxPeers || !f.dialing.knowsFresh(f.now) {
+		return
+	}
+	if o := f.useless(false); o != nil {
+		f.nextTurn = f.now.Add(nextOfferEvery)
+		f.drop(f.byID[o.id], errNoOffer)
+	}
+}
+
 // endLeases gives up one copy whose time is over, if there is somebody else to try: the one that has come
 // forward least.
 func (f *Fetch) endLeases() {
@@ -674,7 +698,7 @@ func (f *Fetch) askFor(c *metadataCopy) {
 	share := max(1, (len(c.pieces)-c.have+peers-1)/peers)
 	for _, l := range f.links {
 		most := min(share, leastMetadataAsks+l.gave, mostMetadataAsks)
-		for f.suits(l, c) && f.free(l) && len(l.asked) < most {
+		for f.suits(l, c) && f.free(l) && len(l.asked) < most && f.limitLets() {
 			i := f.nextPiece(c, l)
 			if i < 0 {
 				break
@@ -687,6 +711,20 @@ func (f *Fetch) askFor(c *metadataCopy) {
 			f.sendMetadata(l, wire.Metadata{Type: wire.MetadataRequest, Piece: i})
 		}
 	}
+}
+
+// limitLets reports whether the limit on downloading lets another piece be asked for: while no more are under way than a burst
+// has. What comes is a debt then, for which the next waits.
+func (f *Fetch) limitLets() bool {
+	limit := f.limits.down.Rate()
+	if limit == 0 {
+		return true
+	}
+	underWay := 0
+	for _, l := range f.links {
+		underWay += len(l.asked)
+	}
+	return f.limits.down.Open(f.now) && (underWay == 0 || float64((underWay+1)*metadataPiece) <= limit*limitBurst.Seconds())
 }
 
 // nextPiece returns a piece of c to ask l for, or -1: one that nobody was asked for, or else one for which a

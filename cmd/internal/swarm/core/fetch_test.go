@@ -803,3 +803,35 @@ func FuzzFetch(f *testing.F) {
 		}
 	})
 }
+
+// In a full house those who do not give the metadata make room for addresses that were not tried yet.
+func TestAFullHouseWithoutMetadataIsTurnedOver(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		offers bool // those who are there say they have it, but do not answer
+	}{{"they do not offer it", false}, {"they do not answer", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newFetchRig(t, 20_000, FetchConfig{Peering: Peering{MaxPeers: 2}})
+			r.handle(Event{Op: Found, Addrs: []netip.AddrPort{addr(1), addr(2), addr(3)}, Source: SourceTracker})
+			for id := LinkID(1); id <= 2; id++ {
+				who := remote(id)
+				who.Ext = true
+				r.handle(Event{Op: Joined, Link: id, Remote: who})
+				if tt.offers {
+					h := wire.ExtHandshake{M: wire.ExtIDs{UtMetadata: 3}, MetadataSize: 20_000}
+					r.handle(Event{Op: Message, Link: id, Msg: wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil, h)}})
+				}
+			}
+			for range 60 {
+				r.now = r.now.Add(time.Second)
+				r.handle(Event{Op: Tick})
+			}
+			if third := "dial " + addr(3).String(); !slices.Contains(r.got, third) {
+				t.Errorf("no %q in a minute", third)
+			}
+			if n := len(r.f.links); n != 1 {
+				t.Errorf("%d links, want all but one", n)
+			}
+		})
+	}
+}

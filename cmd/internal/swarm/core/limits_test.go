@@ -417,6 +417,49 @@ func TestTheMetadataCounts(t *testing.T) {
 	}
 }
 
+// The metadata comes no faster than the limit, and no slower.
+func TestTheMetadataKeepsToTheLimit(t *testing.T) {
+	for _, limit := range []int64{8 * kib, 100 * kib, mib} {
+		const size = 2 * mib
+		f := NewFetch(epoch, FetchConfig{Peering: Peering{
+			MaxDownload: limit, Rand: rand.New(rand.NewPCG(1, 2)), Ext: wire.ExtHandshake{M: wire.ExtIDs{UtMetadata: 1}},
+		}})
+		now := epoch
+		var asked []int
+		do := func(ev Event) {
+			for _, e := range f.Handle(now, ev) {
+				if e.Op == Send && e.Msg.ID == wire.Extended && e.Msg.ExtID == 3 {
+					m, err := wire.ParseMetadata(e.Msg.Payload)
+					if err != nil {
+						t.Fatal(err)
+					}
+					asked = append(asked, m.Piece)
+				}
+			}
+		}
+		do(Event{Op: Joined, Link: 1, Remote: fast(1)})
+		do(Event{Op: Message, Link: 1, Msg: wire.Message{ID: wire.Extended, Payload: wire.AppendExtHandshake(nil,
+			wire.ExtHandshake{M: wire.ExtIDs{UtMetadata: 3}, MetadataSize: size})}})
+		got, end := 0, epoch.Add(10*time.Second)
+		for limit*10 < size && now.Before(end) || limit*10 >= size && got < size {
+			if len(asked) == 0 {
+				now = f.Next()
+				do(Event{Op: Tick})
+				continue
+			}
+			i := asked[0]
+			asked = asked[1:]
+			got += metadataPiece
+			m := wire.AppendMetadata(nil, wire.Metadata{Type: wire.MetadataData, Piece: i, TotalSize: size, Data: make([]byte, metadataPiece)})
+			do(Event{Op: Message, Link: 1, Msg: wire.Message{ID: wire.Extended, ExtID: 1, Payload: m}})
+		}
+		took := now.Sub(epoch)
+		if lets := float64(limit) * (took + limitBurst).Seconds(); float64(got) > lets+metadataPiece || float64(got) < 0.9*lets-metadataPiece {
+			t.Errorf("%d bytes in %v with a limit of %d a second", got, took, limit)
+		}
+	}
+}
+
 // What we do not understand counts as well.
 func TestUnknownMessagesCount(t *testing.T) {
 	p := newPipe(t, Config{Peering: Peering{MaxDownload: 8 * kib}}, false)

@@ -20,6 +20,7 @@ var (
 	errFull      = errors.New("no place for another peer")
 	errMadeRoom  = errors.New("made room for another peer")
 	errUseless   = errors.New("of no use to each other for long: made room for another peer")
+	errNoOffer   = errors.New("does not give the metadata: made room for another peer")
 	errBothSeeds = errors.New("both ends are seeds")
 	errManyPerIP = errors.New("too many connections from this address")
 )
