@@ -138,8 +138,9 @@ func play(o options, to io.Writer) error {
 }
 
 // replay prints the decisions of one play of each row, and what came of it.
-func replay(rows []sim.Row, seed uint64, to io.Writer) error {
+func replay(rows []sim.Row, seed uint64, to io.Writer) (err error) {
 	out := bufio.NewWriter(to)
+	defer func() { err = out.Flush() }() // after a panic, too: the last lines are what led to it
 	for _, row := range rows {
 		logged := row.Scenario
 		row.Scenario = func(n int, seed uint64) sim.Scenario {
@@ -158,7 +159,7 @@ func replay(rows []sim.Row, seed uint64, to io.Writer) error {
 			fmt.Fprintf(out, "%s: %s\n", f.Name, f.Format(f.Of(p)))
 		}
 	}
-	return out.Flush()
+	return nil
 }
 
 // table adds what came of a row.

@@ -13,7 +13,7 @@ func TestFlags(t *testing.T) {
 		rows []string // nil means that the flags are refused
 	}{
 		{"-run ^crowd", []string{"crowd-10", "crowd-100", "crowd-1000"}},
-		{"-run -(10|12)$", []string{"crowd-10", "office-12"}},
+		{"-run -(10|12)$", []string{"crowd-10", "slow-lines-10", "office-12"}},
 		{"-run ^crowd -n 7", []string{"crowd-7"}},
 		{"-run crowd-100$ -n 7", []string{"crowd-7"}},
 		{"-run ^nothing$", []string{}},

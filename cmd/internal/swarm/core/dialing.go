@@ -209,6 +209,11 @@ func (r *roster) wantsPeers() bool {
 	s := &r.dialing
 	if held := s.most > 0 && s.underWay+r.dialed() >= s.most; held != s.held {
 		s.held, s.stale = held, true
+		why := "there are places for all"
+		if held {
+			why = "a new swarm: they are to find places too"
+		}
+		r.explain(Note{What: "bound on dials", Why: why, Peers: s.most})
 	}
 	if s.underWay >= r.peering.HalfOpen || len(r.contacts)+s.underWay >= r.peering.MaxPeers {
 		s.next, s.stale = time.Time{}, true

@@ -102,6 +102,7 @@ func (c *Core) grant(l *link) {
 		l.fast.pieces = append(l.fast.pieces, i)
 		l.fast.left += c.cfg.Layout.PieceSize(n)
 		c.fast.granted[addr] = struct{}{}
+		c.explain(Note{What: "allow a piece", Why: "it has too little to trade", Link: l.id, Piece: n + 1})
 		c.send(&l.contact, wire.Message{ID: wire.AllowedFast, Index: i})
 	}
 }
@@ -126,6 +127,7 @@ func (c *Core) suggest(l *link, n int) {
 			c.fast.next = 0
 		}
 		if c.pick.sched.HavePieces().Has(i) && c.pick.sched.Availability(i) == 0 {
+			c.explain(Note{What: "suggest a piece", Why: "nobody else has it", Link: l.id, Piece: i + 1})
 			c.send(&l.contact, wire.Message{ID: wire.Suggest, Index: uint32(i)})
 			n--
 		}

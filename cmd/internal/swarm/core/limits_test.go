@@ -417,6 +417,23 @@ func TestTheMetadataCounts(t *testing.T) {
 	}
 }
 
+// What was handed out to a peer that leaves before it went out is no load on the limit.
+func TestWhoAsksAndLeavesCostsNothing(t *testing.T) {
+	l := layoutOf(t, 2*mib, mib)
+	r := newRig(t, Config{Layout: l, Have: full(l), Seed: Seeding{Forever: true}, Peering: Peering{MaxUpload: 20 * kib}})
+	r.tick(time.Second)
+	r.join(1)
+	r.say(1, wire.Interested)
+	r.msg(1, request(0, 0))
+	if !r.has("1:read") || r.c.limits.up.Open(r.now) {
+		t.Fatalf("nothing was handed out: %v", r.got)
+	}
+	r.handle(Event{Op: Left, Link: 1})
+	if wait := r.c.limits.up.Ready(r.now).Sub(r.now); wait > 10*time.Millisecond { // for the messages
+		t.Errorf("others wait %v for a block", wait)
+	}
+}
+
 // The metadata comes no faster than the limit, and no slower.
 func TestTheMetadataKeepsToTheLimit(t *testing.T) {
 	for _, limit := range []int64{8 * kib, 100 * kib, mib} {

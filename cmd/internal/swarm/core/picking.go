@@ -256,6 +256,7 @@ func (c *Core) waste(n int) {
 // unask takes back a request, because another peer was quicker (endgame).
 func (c *Core) unask(l *link, b piece.Block) {
 	if l.asked.lose(b) {
+		c.explain(Note{What: "cancel", Why: "another was quicker", Link: l.id, Piece: int(b.Piece) + 1, Blocks: 1})
 		c.cancelled(l, b)
 		c.pump(l)
 	}
@@ -371,6 +372,7 @@ func (c *Core) verified(i int, ok bool, sums [][20]byte) {
 		c.pick.freed = true
 		return
 	}
+	c.explain(Note{What: "good piece", Piece: i + 1, Peers: c.pick.sched.Availability(i)})
 	c.pick.sched.Verified(i)
 	c.choking.fill = c.choking.fill || c.pick.sched.HavePieces().Count() == 1 // those who have nothing are welcome now
 	c.acquit(i, sums)

@@ -82,9 +82,8 @@ func (c *Core) request(l *link, m wire.Message) {
 		c.drop(l, misdeed("asks for bytes that do not exist"))
 		return
 	}
-	if l.amChoking && !c.servesChoked(l, b) || len(l.queue) >= maxQueue || !c.pick.sched.HavePieces().Has(int(b.Piece)) ||
-		!l.sees(int(b.Piece)) || slices.Contains(l.queue, b) { // twice the same is of no use to anybody
-		c.refuseRequest(l, b)
+	if why := c.whyNot(l, b); why != "" {
+		c.refuseRequest(l, b, why)
 		return
 	}
 	switch {
@@ -103,6 +102,23 @@ func (c *Core) request(l *link, m wire.Message) {
 	}
 }
 
+// whyNot says why a request is refused; "" if it is not.
+func (c *Core) whyNot(l *link, b piece.Block) string {
+	switch i := int(b.Piece); {
+	case l.amChoking && !c.servesChoked(l, b):
+		return "it is choked"
+	case len(l.queue) >= maxQueue:
+		return "it waits for too much already"
+	case !c.pick.sched.HavePieces().Has(i):
+		return "we do not have the piece"
+	case !l.sees(i):
+		return "it was not shown the piece"
+	case slices.Contains(l.queue, b): // twice the same is of no use to anybody
+		return "it has asked for it before"
+	}
+	return ""
+}
+
 // reject tells a peer that a request will not be served, if it understands that (BEP 6).
 func (c *Core) reject(l *link, b piece.Block) {
 	if l.remote.Fast {
@@ -112,7 +128,8 @@ func (c *Core) reject(l *link, b piece.Block) {
 
 // refuseRequest rejects a request for a reason that is the peer's own: it is choked, asks for more than we queue, or has
 // taken the request back. One that will not learn is dropped: rejects that it does not read wait in our memory.
-func (c *Core) refuseRequest(l *link, b piece.Block) {
+func (c *Core) refuseRequest(l *link, b piece.Block, why string) {
+	c.explain(Note{What: "refuse a request", Why: why, Link: l.id, Piece: int(b.Piece) + 1, Blocks: 1})
 	c.reject(l, b)
 	if !c.bears(&l.contact, costRefused) {
 		c.drop(l, errInsists)
@@ -124,7 +141,7 @@ func (c *Core) cancel(l *link, m wire.Message) {
 	b := piece.Block{Piece: m.Index, Begin: m.Begin, Length: m.Length}
 	if i := slices.Index(l.queue, b); i >= 0 {
 		c.serving.queue(l, slices.Delete(l.queue, i, i+1))
-		c.refuseRequest(l, b) // BEP 6: every request is answered, a cancelled one too
+		c.refuseRequest(l, b, "it has taken it back") // BEP 6: every request is answered, a cancelled one too
 		return
 	}
 	c.bothers(l, costIdle)

@@ -201,14 +201,14 @@ func (c *Core) nextTurn() *link {
 			other = lessServed(other, l)
 		}
 	}
-	next, gift := trader, false
+	next, gift, why := trader, false, "we owe it most"
 	switch {
 	case interrupted != nil:
 		return interrupted
 	case first != nil:
-		next, gift = first, true
+		next, gift, why = first, true, "it has nothing yet"
 	case other != nil && (trader == nil || t.gifts >= t.length):
-		next, gift = other, true
+		next, gift, why = other, true, "it has had least of those that give us nothing"
 	case trader == nil:
 		return nil
 	}
@@ -218,6 +218,7 @@ func (c *Core) nextTurn() *link {
 		next.upload.share = max(next.upload.share, t.share) // nor does it save anything up while it pays
 	}
 	next.upload.gift, next.upload.left = gift, c.turnOf(next)
+	c.explain(Note{What: "turn", Why: why, Link: next.id, Blocks: next.upload.left / piece.BlockSize})
 	return next
 }
 
