@@ -21,7 +21,7 @@ type Batch struct {
 	Conn *Conn
 	// Msgs are messages in the order in which they came; keep-alives and unknown ones left out.
 	Msgs []Received
-	// Idle counts those that were left out, and IdleBytes the bytes of them, which may be still to come. Some are sent by
+	// Idle counts those that were left out, as they begin, and IdleBytes their bytes, as they come. Some are sent by
 	// everybody, and many by nobody with good intentions.
 	Idle, IdleBytes int
 	// SentBytes counts the bytes of blocks, heads not included, that the network has taken since

@@ -18,6 +18,7 @@ const (
 	maxRead   = minRead << 4 // bytes: 288 KiB
 	smallRead = 8            // a read of less than a part in this many of the buffer is a small one
 	maxSmall  = 256          // small reads in a row after which the buffer is halved
+	idleBytes = 1 << 10      // bytes of an unknown message that are worth a batch
 )
 
 // Every message that wire.Limits lets pass fits: an array cannot have a negative length.
@@ -39,7 +40,7 @@ type reader struct {
 	small int       // small reads in a row
 	batch *Batch    // not delivered yet; nil when empty
 	idle  int       // messages left out since the last delivery
-	bytes int       // of these, prefixes included, whether they have come or not
+	bytes int       // of these, prefixes included, as far as they have come
 }
 
 // run reads until the connection ends. It leaves in batch what it could not deliver.
@@ -67,6 +68,7 @@ func (r *reader) parse() (moved bool, err error) {
 			n := min(r.skip, r.to-r.from)
 			r.skip -= n
 			r.from += n
+			r.bytes += n
 			if r.skip > 0 {
 				return moved, nil
 			}
@@ -78,8 +80,7 @@ func (r *reader) parse() (moved bool, err error) {
 		}
 		length := binary.BigEndian.Uint32(in)
 		if length == 0 { // keep-alive: "ignored" (BEP 3)
-			r.leaveOut(length)
-			r.from += wire.PrefixLen
+			r.leaveOut(wire.PrefixLen)
 			moved = true
 			continue
 		}
@@ -91,8 +92,7 @@ func (r *reader) parse() (moved bool, err error) {
 			return moved, err
 		}
 		if !lim.Knows(id) {
-			r.leaveOut(length)
-			r.from += wire.HeadLen
+			r.leaveOut(wire.HeadLen)
 			r.skip = int(length) - 1
 			moved = moved || r.skip == 0
 			continue
@@ -109,10 +109,11 @@ func (r *reader) parse() (moved bool, err error) {
 	}
 }
 
-// leaveOut counts a message of that length that is not delivered.
-func (r *reader) leaveOut(length uint32) {
+// leaveOut passes over the first n bytes of a message that is not delivered.
+func (r *reader) leaveOut(n int) {
 	r.idle++
-	r.bytes += wire.PrefixLen + int(length) // which wire.Limits bound
+	r.bytes += n
+	r.from += n
 }
 
 // message adds a message that is in whole to the batch.
@@ -147,7 +148,7 @@ func (r *reader) message(id wire.ID, body []byte) error {
 
 // flush delivers what has been gathered.
 func (r *reader) flush() {
-	if r.batch == nil && r.idle > 0 {
+	if r.batch == nil && (r.idle > 0 || r.bytes >= idleBytes) {
 		r.batch = newBatch(r.c)
 	}
 	if b := r.batch; b != nil {

@@ -103,7 +103,7 @@ func (s *Swarm) batch(now time.Time, b *peer.Batch) {
 		s.handle(now, ev)
 		s.releaseBlock()
 	}
-	if b.Idle > 0 {
+	if b.IdleBytes > 0 {
 		s.handle(now, core.Event{Op: core.Idle, Link: id, N: b.Idle, Bytes: b.IdleBytes})
 	}
 	if b.SentBytes > 0 {

@@ -91,7 +91,6 @@ func TestTakersTakeSlots(t *testing.T) {
 	}
 }
 
-// The optimistic unchoke moves on when it has had its advance and gives nothing, not only every half minute.
 // A slot whose owner has ceased to take is another's, though the line is busy with what somebody takes slowly.
 func TestASlotThatIsNotTakenIsFilled(t *testing.T) {
 	r := chokeRig(t, 20)
@@ -109,6 +108,7 @@ func TestASlotThatIsNotTakenIsFilled(t *testing.T) {
 	t.Errorf("none but %v are unchoked", first)
 }
 
+// The optimistic unchoke moves on when it has had its advance and gives nothing, not only every half minute.
 func TestTheOptimisticUnchokeMovesOn(t *testing.T) {
 	r := chokeRig(t, 4)
 	for id := LinkID(1); id <= 4; id++ {

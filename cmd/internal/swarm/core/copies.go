@@ -44,18 +44,16 @@ func (s *copyState) init() {
 // count returns how many copies are known.
 func (s *copyState) count() int { return len(s.owners) }
 
-// placeOf is where a peer listens, with port 0 if it has not said.
+// placeOf is the subscriber of a peer with the port at which it listens, 0 if it has not said: many hosts have several
+// addresses of their network of IPv6.
 func placeOf(l *contact) netip.AddrPort {
-	if at := l.listensAt(); at.IsValid() {
-		return at
-	}
-	return netip.AddrPortFrom(l.remote.Addr.Addr(), 0)
+	return netip.AddrPortFrom(subscriberOf(l.remote.Addr.Addr()), l.listensAt().Port())
 }
 
 // add counts the copy of a peer that has everything.
 func (s *copyState) add(l *contact) {
 	at := placeOf(l)
-	of, loopback := subscriberOf(at.Addr()), at.Addr().IsLoopback()
+	of, loopback := at.Addr(), at.Addr().IsLoopback()
 	if _, known := s.owners[l.remote.ID]; known || len(s.owners) == MaxCopies {
 		return
 	}
@@ -63,7 +61,7 @@ func (s *copyState) add(l *contact) {
 		return
 	}
 	if !loopback {
-		silent := netip.AddrPortFrom(at.Addr(), 0)
+		silent := netip.AddrPortFrom(of, 0)
 		if id, known := s.places[silent]; known { // this may be the one, and now we know its place
 			delete(s.places, silent)
 			s.owners[id], s.places[at] = at, id
@@ -91,7 +89,7 @@ func (s *copyState) remove(l *contact) {
 	at := s.owners[id]
 	delete(s.owners, id)
 	delete(s.places, at)
-	of := subscriberOf(at.Addr())
+	of := at.Addr()
 	if s.perSubscriber[of]--; s.perSubscriber[of] == 0 {
 		delete(s.perSubscriber, of)
 	}

@@ -120,6 +120,7 @@ func TestACopyOfManyIDsCountsOnce(t *testing.T) {
 		{"it is dialed, and calls and does not say its port", []meeting{{"198.18.1.1:6881", true, 0, 1}, {"198.18.1.1:50000", false, 0, 1}}},
 		{"it calls twice and never says its port", []meeting{{"198.18.1.1:50000", false, 0, 1}, {"198.18.1.1:50001", false, 0, 1}}},
 		{"two behind one address", []meeting{{"198.18.1.1:50000", false, 6881, 1}, {"198.18.1.1:50001", false, 6882, 2}}},
+		{"two addresses of one network", []meeting{{"[2001:db8::1]:50000", false, 6881, 1}, {"[2001:db8::2]:6881", true, 0, 1}}},
 		{"two on this machine", []meeting{{"127.0.0.1:50000", false, 0, 1}, {"127.0.0.1:50001", false, 0, 2}}},
 		{"one on this machine", []meeting{{"127.0.0.1:50000", false, 6881, 1}, {"127.0.0.1:6881", true, 0, 1}}},
 	} {

@@ -238,7 +238,7 @@ func (c *Core) forget(l *link, err error) {
 		c.seeds--
 	}
 	c.pick.leave(l)
-	c.limits.up.Give(l.upload.inFlight) // as far as the limit is concerned it never went out
+	c.limits.up.Give(l.upload.inFlight) // it did not go out, as far as we know
 	c.serving.leave(l)
 	if c.turns.of == l {
 		c.turns.of = nil

@@ -38,7 +38,7 @@ type dialState struct {
 	bannedIPs   map[netip.Addr]bool
 	bannedPeers map[[20]byte]bool // of loopback, where one address is many peers
 
-	misbehaved map[netip.Addr]time.Time // until when who calls from there is refused; maxKnown at most, look-up only
+	misbehaved map[netip.Addr]time.Time // until when a subscriber's calls are refused; maxKnown at most, look-up only
 
 	self         netip.Addr   // our own address as others see it, for priorities (BEP 40)
 	selves       []netip.Addr // all addresses that peers have seen us at, maxSelves at most
@@ -392,14 +392,14 @@ func (s *dialState) refused(r *roster, remote *Remote, err error, twin *contact)
 		s.settle(a, banned)
 		return
 	}
-	if twin != nil && twin.at == nil {
+	if twin != nil && twin.at == nil && twin.remote.Addr.Addr() == remote.Addr.Addr() {
 		twin.at = a
 		s.settle(a, linked)
 		return
 	}
 	s.settle(a, idle)
 	a.due = r.now.Add(busyPause)
-	if twin != nil { // the same peer at another address
+	if twin != nil { // the same peer at another address, or somebody with its id
 		a.due = r.now.Add(mostPause)
 	}
 }
@@ -479,7 +479,7 @@ func (s *dialState) shutOut(ip netip.Addr, now time.Time) {
 		maps.DeleteFunc(s.misbehaved, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
 	}
 	if len(s.misbehaved) < maxKnown {
-		s.misbehaved[ip] = now.Add(shutOutFor)
+		s.misbehaved[subscriberOf(ip)] = now.Add(shutOutFor)
 	}
 }
 

@@ -170,8 +170,9 @@ func TestOfTwoConnectionsBothEndsKeepTheSame(t *testing.T) {
 	}
 }
 
-// Whoever shows the id of a peer that we have does not take its place, and its address is not taken for the peer's.
-func TestAnImpostorTakesNobodysPlace(t *testing.T) {
+// Whoever calls from elsewhere with the id of a peer that we dialed takes its place at most in the moment in which both may
+// have dialed, and never its address.
+func TestAnImpostorDoesNotStay(t *testing.T) {
 	const refused = "2:drop already connected to this peer"
 	for _, tt := range []struct {
 		name  string
@@ -197,6 +198,25 @@ func TestAnImpostorTakesNobodysPlace(t *testing.T) {
 				t.Errorf("dialed again: %v, want %v", got, tt.again)
 			}
 		})
+	}
+}
+
+// Nor does it get the address of a peer whose id it showed before we dialed the peer.
+func TestAnImpostorDoesNotGetAnAddress(t *testing.T) {
+	r := newRig(t, Config{})
+	peer := remote(1)
+	r.handle(Event{Op: Joined, Link: 1, Remote: &Remote{ID: peer.ID, Addr: netip.MustParseAddrPort("192.0.2.66:40000")}})
+	r.handle(Event{Op: Found, Addrs: []netip.AddrPort{peer.Addr}, Source: SourceTracker})
+	r.tick(crossFor)
+	r.forget()
+	r.handle(Event{Op: Joined, Link: 2, Remote: peer})
+	r.want("we dial the peer", "2:drop already connected to this peer")
+	if at := r.c.byID[1].at; at != nil {
+		t.Errorf("who showed its id first is taken to listen at %v", at.at)
+	}
+	r.handle(Event{Op: Left, Link: 1})
+	if r.tick(time.Hour); !r.has("dial " + peer.Addr.String()) {
+		t.Error("the peer is never dialed again")
 	}
 }
 

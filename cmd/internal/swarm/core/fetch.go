@@ -301,6 +301,10 @@ func (f *Fetch) message(l *fetchLink, m wire.Message) {
 			f.drop(l, errLateNone)
 			return
 		}
+		if l.early.hasSet && !f.bears(&l.contact, costExtended) {
+			f.drop(l, errFlood)
+			return
+		}
 		l.early.set, l.early.hasSet, l.early.bits = m.ID, true, m.Payload
 	case wire.Have:
 		if len(l.early.haves) < maxEarlyHaves {
@@ -714,7 +718,7 @@ func (f *Fetch) askFor(c *metadataCopy) {
 }
 
 // limitLets reports whether the limit on downloading lets another piece be asked for: while no more are under way than a burst
-// has. What comes is a debt then, for which the next waits.
+// has, but for those of peers that do not answer. What comes is a debt then, for which the next waits.
 func (f *Fetch) limitLets() bool {
 	limit := f.limits.down.Rate()
 	if limit == 0 {
@@ -722,7 +726,9 @@ func (f *Fetch) limitLets() bool {
 	}
 	underWay := 0
 	for _, l := range f.links {
-		underWay += len(l.asked)
+		if f.now.Sub(l.since) < askAgainAfter {
+			underWay += len(l.asked)
+		}
 	}
 	return f.limits.down.Open(f.now) && (underWay == 0 || float64((underWay+1)*metadataPiece) <= limit*limitBurst.Seconds())
 }

@@ -471,6 +471,11 @@ func TestFetchMisdeeds(t *testing.T) {
 				r.msg(1, wire.Message{ID: wire.Have})
 			}
 		}, "of no use"},
+		{"the same bitfield", func(r *fetchRig) {
+			for range mostPatience/costExtended + 2 {
+				r.msg(1, wire.Message{ID: wire.Bitfield, Payload: []byte{1}})
+			}
+		}, "of no use"},
 		{"keep-alives", func(r *fetchRig) { r.handle(Event{Op: Idle, Link: 1, N: 5}) }, ""},
 		{"a flood of keep-alives", func(r *fetchRig) {
 			r.handle(Event{Op: Idle, Link: 1, N: 100_000})
@@ -802,6 +807,18 @@ func FuzzFetch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Where the limit lets few pieces be asked for at once, those who do not answer do not hold up the others.
+func TestSilentPeersHoldNothingUpUnderALimit(t *testing.T) {
+	r := newFetchRig(t, 40_000, FetchConfig{Peering: Peering{MaxDownload: 100 * kib}})
+	for id := LinkID(1); id <= 10; id++ {
+		r.join(id, &holder{answer: silent})
+	}
+	r.join(11, &holder{})
+	if r.run(20 * time.Second); r.found == nil {
+		t.Errorf("not there after %v", r.now.Sub(epoch))
+	}
 }
 
 // In a full house those who do not give the metadata make room for addresses that were not tried yet.

@@ -13,8 +13,8 @@ import (
 // Everything that the peers' protocol puts on the wire counts: handshakes, messages, heads and blocks; the headers of
 // packets do not, nor do the keep-alives that we send, one in two minutes, of which the core does not hear.
 //
-// Only blocks wait. A message is never held back, lest an unchoke or a request come late because of a limit, but it
-// puts the bucket into debt, and the next block waits until that is paid. Peers are asked for blocks one at a time and in
+// Only blocks wait, and the metadata of a [Fetch]. A message is never held back, lest an unchoke or a request come late
+// because of a limit, but it puts the bucket into debt, and the next block waits until that is paid. Peers are asked for blocks one at a time and in
 // turn, so that each has the same share, however much its window takes. Whose blocks go out first is for turnState.
 //
 // We cannot hold back what a peer sends, only what we ask for. So a request reserves the bytes that answer it, and gives
@@ -94,10 +94,11 @@ func (l *limits) unasked(now time.Time, n int) {
 	charge(&l.down, now, n)
 }
 
-// charge counts bytes that do not wait, unless they have cost too much already.
+// charge counts bytes that do not wait, as far as they and those before do not cost too much; a block's worth they may, or
+// else a very low limit would be none.
 func charge(b *rate.Bucket, now time.Time, n int) {
-	if b.Ready(now).Sub(now) < mostDebt {
-		b.Charge(now, n)
+	if left := mostDebt - b.Ready(now).Sub(now); left > 0 {
+		b.Charge(now, min(n, max(piece.BlockSize, int(b.Rate()*left.Seconds()))))
 	}
 }
 

@@ -486,6 +486,10 @@ func TestUnknownMessagesCount(t *testing.T) {
 	if d := p.c.limits.down.Ready(epoch).Sub(before); d < 2900*time.Millisecond || d > 3100*time.Millisecond {
 		t.Errorf("blocks wait %v for it, want three seconds", d)
 	}
+	p.handle(Event{Op: Idle, Link: 1, N: 1, Bytes: mib})
+	if d := p.c.limits.down.Ready(epoch).Sub(epoch); d > mostDebt+time.Second {
+		t.Errorf("blocks wait %v for very much of it, want %v at most", d, mostDebt)
+	}
 }
 
 // Blocks that nobody asked for hold up what others are asked for no longer than messages may.

@@ -97,9 +97,11 @@ func TestWhoMisbehavesMayNotCallAgainAtOnce(t *testing.T) {
 		{"just too soon", "198.18.0.1:50000", shutOutFor - 1, true},
 		{"a minute later", "198.18.0.1:50000", shutOutFor, false},
 		{"from elsewhere", "198.18.0.2:50000", 0, false},
+		{"from another address of its network", "[2001:db8::2]:50000", 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := patienceRig(t)
+			r.c.dialing.shutOut(netip.MustParseAddr("2001:db8::1"), r.now)
 			r.handle(Event{Op: Idle, Link: 1, N: mostPatience + 1})
 			r.handle(Event{Op: Idle, Link: 1, N: 1})
 			r.tick(tt.after)

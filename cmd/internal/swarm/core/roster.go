@@ -150,7 +150,7 @@ func (r *roster) place(remote *Remote, seeding bool) (twin, spare *contact, err 
 	if r.dialing.banned(remote) {
 		return nil, nil, errBanned
 	}
-	if !remote.Outgoing && r.now.Before(r.dialing.misbehaved[remote.Addr.Addr()]) {
+	if !remote.Outgoing && r.now.Before(r.dialing.misbehaved[subscriberOf(remote.Addr.Addr())]) {
 		return nil, nil, errTooSoon
 	}
 	sameIP := 0
@@ -176,14 +176,15 @@ func (r *roster) place(remote *Remote, seeding bool) (twin, spare *contact, err 
 	return nil, spare, err
 }
 
-// crossFor is how long after one connection another may come that both ends began before they knew of the first.
+// crossFor is how long after one connection another may come from elsewhere that was begun before both ends knew of the first.
 const crossFor = 30 * time.Second
 
 // keepsNew decides between two connections of the same two peers. Both ends must decide alike, so of two that cross
-// the one stays that was opened by the larger peer id; of two opened by the same end the older, and so too later on:
-// a peer id is no secret, and whoever shows that of another is not to take its place.
+// the one stays that was opened by the larger peer id; of two opened by the same end the older. Of another IP it stays
+// later on, too: a peer id is no secret, and whoever shows that of another is not to take its place.
 func (r *roster) keepsNew(old *contact, remote *Remote) bool {
-	if old.remote.Outgoing == remote.Outgoing || r.now.Sub(old.joined) >= crossFor {
+	elsewhere := old.remote.Addr.Addr() != remote.Addr.Addr()
+	if old.remote.Outgoing == remote.Outgoing || elsewhere && r.now.Sub(old.joined) >= crossFor {
 		return false
 	}
 	weAreLarger := string(r.peering.PeerID[:]) > string(remote.ID[:])

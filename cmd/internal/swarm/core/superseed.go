@@ -525,9 +525,11 @@ func (c *Core) expireParted() {
 	})
 }
 
-// waitsForTurn reports whether a peer has asked for something, and it is we who keep it waiting: it asks for the next piece
-// when we are done with this one.
-func (c *Core) waitsForTurn(l *link) bool { return asks(l) && !c.stuck(l) }
+// waitsForTurn reports whether a peer has asked for some of what it is shown, and it is we who keep it waiting: it asks for
+// another piece when we are done with this one.
+func (c *Core) waitsForTurn(l *link) bool {
+	return !c.stuck(l) && slices.ContainsFunc(l.queue, func(b piece.Block) bool { return indexOf(l.showing.open, int(b.Piece)) >= 0 })
+}
 
 // showAgain notes that a piece must be shown to somebody else, unless somebody has it, or is to pass it on.
 func (c *Core) showAgain(p shownPiece) {

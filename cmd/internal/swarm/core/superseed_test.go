@@ -530,6 +530,34 @@ func TestWhoDoesNotAskMakesWay(t *testing.T) {
 }
 
 // A ratio counts bytes, and may end a super-seed too early. It says of how many pieces, unless another has them all.
+// Who asks again and again for what it has already, so that it always waits for us, does not keep what it is shown from the
+// others.
+func TestWhoAsksForSomethingElseMakesWay(t *testing.T) {
+	s := newSuperRig(t, SuperAlways, 40)
+	for id := LinkID(1); id <= 2; id++ {
+		s.comes(id)
+		s.takes(id, s.shown[id][0])
+		s.gets(id, s.shown[id][0])
+	}
+	s.comes(3)
+	for range 400 {
+		for id := LinkID(1); id <= 2; id++ {
+			for n := range uint32(16) {
+				s.msg(id, request(s.shown[id][0], n))
+			}
+			s.handle(Event{Op: Sent, Link: id, N: piece.BlockSize})
+		}
+		if n := len(s.shown[3]); n > 0 {
+			s.gets(3, s.shown[3][n-1])
+			s.gets(1, s.shown[3][n-1]) // it is passed on
+		}
+		s.tick(time.Second / 2)
+	}
+	if n := len(s.shown[3]); n < 20 {
+		t.Errorf("who takes and passes on was shown %d pieces of 40 in 200 s", n)
+	}
+}
+
 func TestASuperSeedThatStopsEarlySaysSo(t *testing.T) {
 	for _, tt := range []struct {
 		when SuperSeeding

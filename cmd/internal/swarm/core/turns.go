@@ -124,8 +124,15 @@ func (c *Core) lineLength() int {
 	return max(least, int(c.lineRate()*lineTime.Seconds()))
 }
 
-// lineRate is how fast the line is as far as we know, in bytes/s; 0 if we do not.
-func (c *Core) lineRate() float64 { return max(c.uploadCapacity(), c.up.Rate(c.now)) }
+// lineRate is how fast the line is as far as we know, in bytes/s; 0 if we do not. The user's limit is no measure of it, but
+// before there is another.
+func (c *Core) lineRate() float64 {
+	rate := c.limits.peak
+	if rate == 0 {
+		rate = c.uploadCapacity()
+	}
+	return max(rate, c.up.Rate(c.now))
+}
 
 // stuck reports whether a peer takes nothing of what is in flight to it.
 func (c *Core) stuck(l *link) bool {

@@ -227,6 +227,7 @@ func TestAStuckPeerDoesNotHoldTheLine(t *testing.T) {
 func TestASlowLineIsNotFilled(t *testing.T) {
 	r := newTurnRig(t, true, 1, 2, 3, 4)
 	r.c.limits.peak = 64 * kib
+	r.c.peering.MaxUpload = mib // which the line does not reach
 	for id := LinkID(1); id <= 4; id++ {
 		r.c.byID[id].upload.speed = 0
 	}

@@ -21,7 +21,8 @@ import (
 // without end, for the rate is the window by the round trip. So the window looks ahead for twice the least time that an answer
 // has taken. The least, because answers also wait in the peer's queue, as long as the window makes them, or
 // until it is our turn; hardly one waits for all of that. A round trip that becomes longer is believed only when
-// nothing is left to shrink: what fewest requests wait for is not each other.
+// nothing is left to shrink: what fewest requests wait for is hardly each other. (Of a peer that sends a few blocks in a
+// second it may be; it owes us no more than it sends in mostAhead for that.)
 type window struct {
 	size int // blocks to keep outstanding
 
