@@ -14,8 +14,9 @@ import (
 // packets do not, nor do the keep-alives that we send, one in two minutes, of which the core does not hear.
 //
 // Only blocks wait, and the metadata of a [Fetch]. A message is never held back, lest an unchoke or a request come late
-// because of a limit, but it puts the bucket into debt, and the next block waits until that is paid. Peers are asked for blocks one at a time and in
-// turn, so that each has the same share, however much its window takes. Whose blocks go out first is for turnState.
+// because of a limit, but it puts the bucket into debt, and the next block waits until that is paid. Peers are asked for
+// blocks one at a time and in turn, so that each has the same share, however much its window takes. Whose blocks go out
+// first is for turnState.
 //
 // We cannot hold back what a peer sends, only what we ask for. So a request reserves the bytes that answer it, and gives
 // them back when it is given up; what comes without a request is charged when it comes.

@@ -107,8 +107,9 @@ func (c *Core) lineHasRoom() bool {
 	if reading < line {
 		return true
 	}
+	after := c.stuckAfter()
 	for _, l := range c.serving.writing {
-		if c.stuck(l) {
+		if l.upload.stuck(c.now, after) {
 			reading -= l.upload.inFlight
 		}
 	}
@@ -135,8 +136,10 @@ func (c *Core) lineRate() float64 {
 }
 
 // stuck reports whether a peer takes nothing of what is in flight to it.
-func (c *Core) stuck(l *link) bool {
-	return l.upload.inFlight > 0 && c.now.Sub(l.upload.moved) >= c.stuckAfter()
+func (c *Core) stuck(l *link) bool { return l.upload.stuck(c.now, c.stuckAfter()) }
+
+func (u *upload) stuck(now time.Time, after time.Duration) bool {
+	return u.inFlight > 0 && now.Sub(u.moved) >= after
 }
 
 // stuckAfter is how long a peer may take nothing: twice as long as all that is in flight takes to go out, for on a slow line
@@ -312,8 +315,9 @@ func (c *Core) nextServe() (next time.Time) {
 	if c.serving.asking == 0 {
 		return next
 	}
+	after := c.stuckAfter()
 	for _, l := range c.serving.writing {
-		if at := l.upload.moved.Add(c.stuckAfter()); at.After(c.now) {
+		if at := l.upload.moved.Add(after); at.After(c.now) {
 			next = earlier(next, at)
 		}
 	}

@@ -10,12 +10,10 @@ import (
 // A window says how many blocks to keep outstanding at one peer, so that its link never runs dry
 // while we wait for a round trip. In the ramp it follows bandwidth times delay without measuring the delay:
 // a round ends when the block that was asked for last at its beginning has come, and the window grows by one block for every
-// block that comes, so it doubles every round. The ramp
-// ends when three rounds brought no more throughput (as BBR leaves its start-up), or when a round has
-// taken longer than [horizon], so that the queue at a slow peer does not grow. From then on the
-// window holds what the peer sends in [horizon]: long enough for most round trips
-// and for peers that upload in pulses of half a second, short enough that a slow peer does not sit
-// on blocks which others could bring.
+// block that comes, so it doubles every round. The ramp ends when three rounds brought no more throughput (as BBR leaves its
+// start-up), or when a round has taken longer than [horizon], so that the queue at a slow peer does not grow. From then on the
+// window holds what the peer sends in [horizon]: long enough for most round trips and for peers that upload in pulses of half a
+// second, short enough that a slow peer does not sit on blocks which others could bring.
 //
 // Where the round trip is longer than that (a satellite, a line whose modem queues for seconds) such a window would shrink
 // without end, for the rate is the window by the round trip. So the window looks ahead for twice the least time that an answer
