@@ -66,7 +66,7 @@ type shownPiece struct {
 	piece int
 	left  int64     // bytes not sent yet
 	shown time.Time // when it was shown
-	since time.Time // when it was shown, or last got on; of a kept one, when it was sent
+	since time.Time // when it was shown, or one of those that its peer was shown last got on; of a kept one, when it was sent
 	again bool      // kept for so long that somebody else was shown it, too
 	doubt bool      // it does not count in the backlog: shown to a deaf peer, and not asked for, or the line waits for it
 }
@@ -385,7 +385,9 @@ func (c *Core) shownServed(l *link, b piece.Block) {
 	p := &l.showing.open[k]
 	c.super.backlog -= p.waits()
 	p.left -= min(int64(b.Length), p.left)
-	p.since = c.now
+	for k := range l.showing.open { // it asks for the others when it has this one, which may take it long to get
+		l.showing.open[k].since = c.now
+	}
 	p.doubt = p.doubt && c.now.Sub(p.shown) >= slowAfter
 	c.super.backlog += p.waits()
 	if p.left == 0 {

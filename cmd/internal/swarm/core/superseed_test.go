@@ -530,6 +530,20 @@ func TestWhoDoesNotAskMakesWay(t *testing.T) {
 }
 
 // A ratio counts bytes, and may end a super-seed too early. It says of how many pieces, unless another has them all.
+// Who gets a piece slowly, a block at a time, keeps the sight of the next meanwhile.
+func TestTheNextPieceWaitsForASlowOne(t *testing.T) {
+	s := joinedBy(t, SuperAlways, 16, 1, 2)
+	first, next := s.shown[2][0], s.shown[2][1]
+	for n := range uint32(16) {
+		s.msg(2, request(first, n))
+		s.handle(Event{Op: Sent, Link: 2, N: piece.BlockSize})
+		s.tick(4 * time.Second)
+	}
+	if w := s.c.byID[2].showing; indexOf(w.open, int(next)) < 0 {
+		t.Errorf("after %v it is shown %v, want %d among them", s.now.Sub(epoch), w.open, next)
+	}
+}
+
 // Who asks again and again for what it has already, so that it always waits for us, does not keep what it is shown from the
 // others.
 func TestWhoAsksForSomethingElseMakesWay(t *testing.T) {
