@@ -63,7 +63,7 @@ func openRoot(dir string, create bool) (FS, error) {
 }
 
 func (r rootFS) OpenFile(name string, flag int, perm fs.FileMode) (Handle, error) {
-	f, err := r.Root.OpenFile(name, flag, perm)
+	f, err := r.Root.OpenFile(name, flag|largeFile, perm)
 	if err != nil {
 		return nil, err
 	}
