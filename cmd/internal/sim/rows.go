@@ -132,6 +132,7 @@ var (
 	tail      = Figure{Name: "time of the last 1 %", Of: func(p *Play) float64 { return p.Tail() }, Unit: Share, Demand: AtMost, Want: 0.03}
 	waste     = Figure{Name: "bytes in vain", Of: func(p *Play) float64 { return p.Waste(everybody) }, Unit: Share}
 	links     = Figure{Name: "most connections of a peer", Of: (*Play).mostLinks, Unit: Count, Demand: AtMost, Want: 80}
+	outCopies = Figure{Name: "copies sent by the seed until one is out", Of: func(p *Play) float64 { out, _ := p.SeedCopies(); return out }}
 	allCopies = Figure{Name: "copies sent by the seed, in all", Of: func(p *Play) float64 { _, all := p.SeedCopies(); return all }}
 	use       = Figure{Name: "leechers' uplinks in use", Of: func(p *Play) float64 { return p.LeecherUse() }, Unit: Share}
 )
@@ -140,9 +141,14 @@ func efficiency(want float64) Figure {
 	return Figure{Name: "efficiency", Of: func(p *Play) float64 { return p.Efficiency() }, Demand: AtLeast, Want: want}
 }
 
-// atLeast returns f with a demand.
+// atLeast and atMost return f with a demand.
 func (f Figure) atLeast(value float64) Figure {
 	f.Demand, f.Want = AtLeast, value
+	return f
+}
+
+func (f Figure) atMost(value float64) Figure {
+	f.Demand, f.Want = AtMost, value
 	return f
 }
 
@@ -160,7 +166,7 @@ func crowd(n int) Row {
 		Figures: []Figure{
 			complete, lastDone, efficiency(want),
 			{Name: "seed's uplink busy until a copy is out", Of: func(p *Play) float64 { return p.Peers[0].OutBusy }, Unit: Share, Demand: AtLeast, Want: 0.98},
-			{Name: "copies sent by the seed until one is out", Of: func(p *Play) float64 { out, _ := p.SeedCopies(); return out }, Demand: AtMost, Want: 1.10},
+			outCopies.atMost(1.10),
 			allCopies, use, tail, waste, links,
 			{Name: "interest, 20th percentile", Of: func(p *Play) float64 { return p.Interest[0] }, Unit: Share},
 			{Name: "interest, median", Of: func(p *Play) float64 { return p.Interest[1] }, Unit: Share},
@@ -175,8 +181,7 @@ func slowLines(n int) Row {
 		Text: "Uplinks of 64 KiB/s and downlinks of 512, on which a block takes a quarter of a second, and 16 MiB of content.",
 		Figures: []Figure{
 			complete, lastDone, efficiency(0.75),
-			{Name: "copies sent by the seed until one is out", Of: func(p *Play) float64 { out, _ := p.SeedCopies(); return out }, Demand: AtMost, Want: 1.20},
-			allCopies, use, tail, waste,
+			outCopies.atMost(1.20), allCopies, use, tail, waste,
 		},
 	}
 }

@@ -177,7 +177,8 @@ func (c *Core) due() {
 		c.blame.weigh = c.blame.weigh || len(c.blame.trials) > 0
 		c.pick.updateRates(c)
 		c.expireShown()
-		c.choking.fill = c.choking.fill || c.super.on || c.takers() < c.slots() // who sees everything may have been kept waiting, and who has a slot may have ceased to take
+		// Who sees everything may have been kept waiting, and who has a slot may have ceased to take.
+		c.choking.fill = c.choking.fill || c.super.on || c.takers() < c.slots()
 		c.turns.trade = slices.ContainsFunc(c.links, func(l *link) bool { return l.interested && c.trades(l) })
 		c.limits.measure(c.now, c.up.Rate(c.now))
 		c.grantFast()

@@ -385,8 +385,8 @@ func (c *Core) shownServed(l *link, b piece.Block) {
 	p := &l.showing.open[k]
 	c.super.backlog -= p.waits()
 	p.left -= min(int64(b.Length), p.left)
-	for k := range l.showing.open { // it asks for the others when it has this one, which may take it long to get
-		l.showing.open[k].since = c.now
+	for i := range l.showing.open { // it asks for the others when it has this one, which may take it long to get
+		l.showing.open[i].since = c.now
 	}
 	p.doubt = p.doubt && c.now.Sub(p.shown) >= slowAfter
 	c.super.backlog += p.waits()
